@@ -1,0 +1,208 @@
+"""What a ranking says, as plain data: the info objects behind every table, page and file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Conditions",
+    "Evidence",
+    "Finding",
+    "FloorCheck",
+    "MetricComparison",
+    "RankedConfiguration",
+    "Ranking",
+    "Recommendation",
+    "RecommendationStatus",
+    "Severity",
+    "Verdict",
+]
+
+
+class Verdict(StrEnum):
+    """What is known of a configuration's quality."""
+
+    BASELINE = "baseline"
+    """The configuration every speedup is measured against."""
+    NON_INFERIOR = "non_inferior"
+    INFERIOR = "inferior"
+    INCONCLUSIVE = "inconclusive"
+    FAILED = "failed"
+
+
+class Evidence(StrEnum):
+    """What a verdict rests on."""
+
+    SEEDS = "seeds"
+    SAME_UPDATES = "same_updates"
+    """The same optimizer updates as a configuration of fewer workers."""
+    NONE = "none"
+
+
+class Severity(StrEnum):
+    """How much a finding weighs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class RecommendationStatus(StrEnum):
+    """How far a recommendation can be relied on."""
+
+    CONFIRMED = "confirmed"
+    PROVISIONAL = "provisional"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something a reader should know before trusting a figure."""
+
+    kind: str
+    severity: Severity
+    message: str
+    """A plain sentence or two; names the remedy where there is one."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricComparison:
+    """One metric of a configuration against the quality reference.
+
+    ``difference``, ``low`` and ``high`` (90 % interval) are value minus reference in the metric's
+    unit; with a relative margin they are value / reference - 1. None is unknown.
+    """
+
+    reference: float | None
+    value: float | None
+    """Where a target is set, at the evaluation that met it; else at the end of training."""
+    difference: float | None
+    low: float | None
+    high: float | None
+    population_low: float | None
+    """With the sampling error of the validation set; None where that is not known."""
+    population_high: float | None
+    margin: float | str | None
+    """As asked for: 0.01, or "2%" for a relative one."""
+    p_value: float | None
+    """Of the one-sided test that the loss is as large as the margin, or larger."""
+    end_value: float | None
+    verdict: Verdict | None
+    """None where no margin was set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorCheck:
+    """An absolute demand on a metric, with the one-sided 95 % bounds of its mean over seeds."""
+
+    floor: float
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedConfiguration:
+    """A configuration on a number of nodes, with everything that is known of it."""
+
+    name: str
+    """Unlike every other one's: ``2 workers x 64 (global batch 128), optimizer adamw``."""
+    distinction: str
+    """The part of the name that tells it from others of the same workers and batch, or empty."""
+    configuration_id: str | None
+    """None in a table of another tool."""
+    world_size: int
+    per_worker_batch_size: int | None
+    global_batch_size: int | None
+    num_nodes: int | None
+    parameters: Mapping[str, Any]
+    """Every other setting."""
+    n_seeds: int
+    """Runs with a result, failures of the configuration among them."""
+    n_failed: int
+    """Runs that diverged, ran out of memory or time, could not start, or raised."""
+    n_not_converged: int
+    """Runs that ended without meeting the target."""
+    speedup: float | None
+    speedup_low: float | None
+    speedup_high: float | None
+    scaling_efficiency: float | None
+    throughput_efficiency: float | None
+    statistical_efficiency: float | None
+    within_one_start: bool | None
+    """The runs compared share fewer than three starts of the worker processes."""
+    cost_ratio: float | None
+    verdict: Verdict
+    evidence: Evidence
+    seeds_needed: int | None
+    metrics: Mapping[str, MetricComparison]
+    floors: Mapping[str, FloorCheck]
+    findings: tuple[Finding, ...]
+    reason: str
+    same_updates_as: str | None = None
+    """The configuration of fewer workers whose updates it repeats, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Which configuration to take, if any."""
+
+    status: RecommendationStatus
+    fastest: RankedConfiguration | None
+    cheapest: RankedConfiguration | None
+    pareto: tuple[RankedConfiguration, ...]
+    """Those of known quality that no other beats in both time and cost, fastest first."""
+    tied_with: tuple[RankedConfiguration, ...]
+    """Those of known quality that the data cannot tell from the fastest."""
+    reason: str
+    settings: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What the configurations were judged by."""
+
+    target: Mapping[str, float]
+    to_target: bool
+    """Whether times run to the target rather than over the same number of samples."""
+    margins: Mapping[str, float | str]
+    floors: Mapping[str, float]
+    source: str | None
+    """The folder or file that was ranked; None for a frame in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Configurations in order of rank, with the recommendation and what to know beforehand."""
+
+    baseline: RankedConfiguration
+    """Every speedup is relative to it."""
+    reference: RankedConfiguration
+    """Every quality difference is relative to it."""
+    configurations: tuple[RankedConfiguration, ...]
+    findings: tuple[Finding, ...]
+    recommendation: Recommendation
+    conditions: Conditions
+
+    def to_json(self) -> dict[str, Any]:
+        """The ranking as ``ddp-sweep rank --format json`` prints it.
+
+        Only JSON types; an unknown figure is None, never NaN or infinity.
+        """
+        from ddp_sweep.analysis.serialization import ranking_to_json
+
+        return ranking_to_json(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a configuration in order of rank, unknown figures as missing values."""
+        from ddp_sweep.analysis.serialization import ranking_to_frame
+
+        return ranking_to_frame(self)

@@ -1,0 +1,58 @@
+"""Which configurations make the same optimizer updates, so that only their speed can differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ddp_sweep.analysis.columns import numbers, texts
+from ddp_sweep.analysis.estimation import Booleans, Integers
+from ddp_sweep.analysis.measurements import Measurements
+
+__all__ = ["GRADIENT_ROUNDING", "find_twins"]
+
+GRADIENT_ROUNDING = 1e-5
+"""Largest relative error of a synchronized float32 gradient that is rounding alone."""
+
+_SAME = ("global_batch_size", "learning_rate", "compute_precision", "parameters")
+
+
+def find_twins(measured: Measurements, reference: int) -> Integers:
+    """The configuration whose updates each one repeats, -1 for none; shape [configurations].
+
+    Twins differ in the number of workers (and in how these share the batch) alone: the same
+    global batch, data order, schedule and every other setting, code included. Every finished run
+    of both must have comparable loss traces and a synchronized gradient that is exact to rounding.
+    The twin is the reference where it is among them, else the one of the fewest workers.
+
+    Args:
+        measured: The runs; tables of other tools record none of this and have no twins.
+        reference: Number of the quality reference.
+    """
+    twins = np.full(measured.count, -1, dtype=np.int64)
+    if not measured.ours:
+        return twins
+    exact = _repeats_updates(measured)
+    code = pd.Series(texts(measured.runs, "code_version")).groupby(measured.configuration)
+    exact &= (code.nunique() == 1).reindex(range(measured.count), fill_value=False).to_numpy()
+    keys = measured.settings[list(_SAME)].assign(code_version=code.first())
+    for members in keys[exact].groupby(list(keys), dropna=False).groups.values():
+        positions = members.to_numpy(dtype=np.int64)
+        twin = reference if reference in positions else positions.min()
+        twins[positions] = twin
+    twins[twins == np.arange(measured.count)] = -1
+    return twins
+
+
+def _repeats_updates(measured: Measurements) -> Booleans:
+    """Whether all finished runs of a configuration, at least one, updated exactly."""
+    comparable = texts(measured.runs, "traces_comparable") == "True"
+    with np.errstate(invalid="ignore"):
+        exact = numbers(measured.runs, "gradient_error") <= GRADIENT_ROUNDING
+    alone = numbers(measured.runs, "world_size") == 1
+    good = comparable & (exact | alone)
+    finished = measured.configuration[measured.finished]
+    good = measured.configuration[measured.finished & good]
+    total = np.bincount(finished, minlength=measured.count)
+    exactly: Booleans = (total > 0) & (np.bincount(good, minlength=measured.count) == total)
+    return exactly

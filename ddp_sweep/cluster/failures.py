@@ -1,0 +1,86 @@
+"""What ended a trial: from what was seen to a status. Decides only; others act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddp_sweep.schema import Status
+from ddp_sweep.training.messages import RankFailure, RankReport
+
+__all__ = ["STALLED", "Evidence", "Failure", "GangOutcome", "is_transient", "judge"]
+
+STALLED = "stalled: "
+"""Begins the detail of a time-out for want of progress; tells it from a trial's own deadline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was seen of a trial that did not end as it should."""
+
+    failures: tuple[RankFailure, ...] = ()
+    """Exceptions that ranks reported, in order of arrival."""
+    deaths: Mapping[int, str] = field(default_factory=dict)
+    """Ranks whose process was gone before we ended any, with the cause."""
+    lost_nodes: Mapping[int, str] = field(default_factory=dict)
+    """Ranks whose node the cluster has given up, with the node's id."""
+    silent_s: float | None = None
+    """Seconds without a sign of life, where that ended the wait."""
+    last_progress: Mapping[str, Any] | None = None
+    """What the last sign of life said."""
+    gang_error: str | None = None
+    """Why the group of workers ended as a whole, where it did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How a trial failed."""
+
+    status: Status
+    detail: str
+    rank: int | None = None
+    """The rank that caused it, where one did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GangOutcome:
+    """How a trial ended in a gang: reports of all its ranks, or a failure."""
+
+    reports: tuple[RankReport, ...] = ()
+    """In rank order. With a failure: those of the ranks that delivered all the same."""
+    failure: Failure | None = None
+
+
+def judge(evidence: Evidence) -> Failure:
+    """Find what caused a failure among what followed from it.
+
+    A rank whose process died says nothing, while its peers report lost connections. So a lost
+    node comes before a death, a death before an exception, and an exception of a rank's own
+    before that of a rank which only lost its peers (status ``worker_died``).
+    """
+    spoke = {failure.rank for failure in evidence.failures}
+    for rank, node in sorted(evidence.lost_nodes.items()):
+        return Failure(status=Status.NODE_LOST, rank=rank, detail=f"rank {rank}: lost node {node}")
+    for rank, cause in sorted(evidence.deaths.items()):
+        if rank not in spoke:
+            return Failure(status=Status.WORKER_DIED, rank=rank, detail=f"rank {rank}: {cause}")
+    for failure in sorted(evidence.failures, key=lambda one: one.status == Status.WORKER_DIED):
+        detail = f"rank {failure.rank}: {failure.detail}"
+        return Failure(status=failure.status, rank=failure.rank, detail=detail)
+    if evidence.silent_s is not None:
+        return Failure(status=Status.TIMED_OUT, detail=_stalled(evidence.silent_s, evidence))
+    cause = evidence.gang_error or "the group of workers ended without an error"
+    return Failure(status=Status.WORKER_DIED, detail=cause)
+
+
+def is_transient(status: str, detail: str | None) -> bool:
+    """Whether another attempt may end differently: the cause lay outside the trial."""
+    if status == Status.TIMED_OUT:
+        return (detail or "").startswith(STALLED)
+    return status in (Status.WORKER_DIED, Status.NODE_LOST)
+
+
+def _stalled(silent_s: float, evidence: Evidence) -> str:
+    last = ", ".join(f"{name} {value}" for name, value in (evidence.last_progress or {}).items())
+    return f"{STALLED}no progress for {silent_s:.0f} s; last seen: {last or 'nothing'}"

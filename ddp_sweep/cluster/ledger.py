@@ -1,0 +1,155 @@
+"""What a results folder already holds, and who may write to it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ddp_sweep.cluster.failures import is_transient
+from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
+from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
+from ddp_sweep.results import Results, ResultsFolder
+from ddp_sweep.schema import Status
+from ddp_sweep.spec import SweepSpec
+
+__all__ = ["Ledger", "Recorded", "attempt_recorded", "locked", "settle_spec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The last attempt at a trial that a results folder holds."""
+
+    attempt: int
+    status: str
+    status_detail: str | None
+
+    @property
+    def to_rerun(self) -> bool:
+        """Whether a resumed sweep runs the trial again."""
+        outside = (Status.INTERRUPTED, Status.INFEASIBLE)
+        return self.status in outside or is_transient(self.status, self.status_detail)
+
+
+class Ledger:
+    """The last attempt at each trial of a results folder, by trial_id."""
+
+    def __init__(self, results: Results) -> None:
+        final = results.trials[results.trials["final"].astype(bool)]
+        columns = final[["trial_id", "attempt", "status", "status_detail"]].astype(object)
+        rows = columns.where(columns.notna(), None).itertuples(index=False, name=None)
+        self._last = {
+            str(trial): Recorded(attempt=int(attempt), status=str(status), status_detail=detail)
+            for trial, attempt, status, detail in rows
+        }
+
+    @property
+    def attempts_made(self) -> dict[str, int]:
+        """Number of the last attempt at each trial."""
+        return {trial: last.attempt for trial, last in self._last.items()}
+
+    def last(self, trial_id: str) -> Recorded | None:
+        """The last attempt at a trial."""
+        return self._last.get(trial_id)
+
+    def pending(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        """Those that have no result yet, or one to be had anew, in their order."""
+        return tuple(trial for trial in trials if self._is_open(trial.trial_id))
+
+    def without_row(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
+        """Those that nothing is known of yet."""
+        return tuple(trial for trial in trials if trial.trial_id not in self._last)
+
+    def statuses(self, plan: Plan) -> list[str]:
+        """Of the trials of a plan that have a result which stays."""
+        infeasible = [trial.trial_id for trial in plan.infeasible]
+        done = [trial.trial_id for trial in plan.trials if not self._is_open(trial.trial_id)]
+        ids = done + infeasible
+        return [self._last[one].status for one in ids if one in self._last]
+
+    def _is_open(self, trial_id: str) -> bool:
+        last = self._last.get(trial_id)
+        return last is None or last.to_rerun
+
+
+def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Recorded | None:
+    """What the folder holds of one attempt; None where its row was not written."""
+    file = folder.attempt_file("trials", trial_id, attempt)
+    if not file.exists():
+        return None
+    row = pq.read_table(file, columns=["status", "status_detail"]).to_pylist()[0]
+    return Recorded(attempt=attempt, status=row["status"], status_detail=row["status_detail"])
+
+
+@contextmanager
+def locked(folder: ResultsFolder) -> Iterator[None]:
+    """Make the folder if need be, and keep other runs out of it.
+
+    The lock is the process's, so one that died holds none.
+
+    Raises:
+        FolderInUseError: Another run is writing to the folder.
+        ResultsError: The folder cannot be made or written to.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        file = folder.lock_file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write to {folder.path}: {error.strerror}; choose another folder with --output"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise FolderInUseError(
+                f"another run is writing to {folder.path} ({file.read().strip()}); wait for its "
+                "end, or choose another folder with --output"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def settle_spec(folder: ResultsFolder, spec: SweepSpec) -> None:
+    """Write the sweep file into a new folder; in one that has results, it must be the same.
+
+    Raises:
+        SpecChangedError: It differs; the message names each setting.
+    """
+    known = folder.read()
+    if known.spec is None or known.trials.empty:
+        partial = folder.spec_file.with_name(f"{folder.spec_file.name}.{os.getpid()}")
+        partial.write_text(spec.to_yaml(), encoding="utf-8")
+        partial.replace(folder.spec_file)
+        return
+    differences = list(_differences(known.spec, spec.to_mapping()))
+    if differences:
+        listed = "\n".join(f"  {line}" for line in differences)
+        raise SpecChangedError(
+            f"{folder.path} was made by another sweep file:\n{listed}\n"
+            "Take these changes back, or give another folder with --output"
+        )
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) != new.get(key):
+            yield f"{key}: {old.get(key)} there, {new.get(key)} now"
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

@@ -1,0 +1,320 @@
+"""Run a sweep: what the results folder lacks, on a cluster, until nothing is left or it must stop.
+
+Connects the parts and holds no decision of its own about a trial: the plan says what, the schedule
+what next, a lane runs it, the reporter writes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ray
+
+import ddp_sweep
+from ddp_sweep.cluster.capacity import ClusterConnection, connect
+from ddp_sweep.cluster.environment import quiet_driver
+from ddp_sweep.cluster.interrupts import drain_on_interrupt
+from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked, settle_spec
+from ddp_sweep.cluster.progress import Progress, ProgressLines, summary
+from ddp_sweep.cluster.schedule import Assignment, Schedule
+from ddp_sweep.cluster.serving import GangSettings, WorkerFactory
+from ddp_sweep.cluster.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.errors import SpecError
+from ddp_sweep.plan import Plan, Trial, build_plan
+from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import Status
+from ddp_sweep.spec import Json, SweepSpec, canonical_json
+from ddp_sweep.training.inspection import inspect_workload
+from ddp_sweep.training.messages import TrialRequest, WorkerSetup
+from ddp_sweep.training.worker import Worker
+from ddp_sweep.workload import WorkloadFactory, code_version, load_workload
+
+__all__ = ["SweepOutcome", "run_sweep"]
+
+_INTERRUPTED_EXIT_CODE = 130
+_NO_FAULT = (Status.SUCCEEDED, Status.INFEASIBLE, Status.OUT_OF_MEMORY, Status.DIVERGED)
+"""Ends that are a measurement or an expected limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """How a run of a sweep ended."""
+
+    exit_code: int
+    """0: every trial ended in a measurement or an expected limit; 1: some did not; 130:
+    interrupted."""
+    folder: Path
+    ran: int
+    """Attempts that ended in this run."""
+    message: str
+    """For a person: what was done, and how to go on."""
+
+
+def run_sweep(
+    spec: SweepSpec,
+    *,
+    output: str | Path,
+    address: str | None = None,
+    workload: WorkloadFactory | None = None,
+    progress: Progress = "auto",
+    resume_command: str = "the same call",
+    worker_factory: WorkerFactory | None = None,
+) -> SweepOutcome:
+    """Run the trials of a sweep that have no result yet.
+
+    Args:
+        spec: The sweep file.
+        output: Results folder; one that another run of the same sweep began is gone on with.
+        address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
+        workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
+        progress: Lines on stderr: ``auto`` where it is a terminal, ``plain`` or ``none``.
+        resume_command: What to name in the message as the way to go on after an interruption.
+        worker_factory: What runs trials in the process of a rank, in place of
+            :class:`ddp_sweep.training.worker.Worker`.
+
+    Raises:
+        AddressError: The address is of a kind that is not supported.
+        CapacityError: No cluster, or its workers cannot be started.
+        FolderInUseError: Another run is writing to the folder.
+        ResultsError: The folder cannot be written to.
+        SpecChangedError: The folder was made by another sweep file.
+        SpecError: The sweep file asks for what the workload or this version lacks.
+        WorkloadError: The workload cannot be loaded or returns the wrong thing.
+    """
+    _check_supported(spec)
+    factory = workload or load_workload(spec.workload, spec.base_dir)
+    plan_for = _planner(spec, factory)
+    whole = plan_for(None)
+    folder = ResultsFolder(Path(output).absolute())
+    with locked(folder):
+        settle_spec(folder, spec)
+        ledger = Ledger(folder.read())
+        if not ledger.pending(whole.trials) and not ledger.without_row(whole.infeasible):
+            return _nothing_to_do(ledger, whole, folder)
+        session = _Session(
+            spec=spec,
+            folder=folder,
+            reporter=Reporter(folder, _facts(spec, factory)),
+            plan_for=plan_for,
+            worker_factory=worker_factory or _worker_factory(workload),
+            progress=progress,
+        )
+        interrupted = session.run(address)
+        return _outcome(session, interrupted, resume_command)
+
+
+@dataclass
+class _Session:
+    """One run of a sweep, from connecting to the cluster until it is left again."""
+
+    spec: SweepSpec
+    folder: ResultsFolder
+    reporter: Reporter
+    plan_for: Callable[[int | None], Plan]
+    worker_factory: WorkerFactory
+    progress: Progress
+    ran: int = 0
+    plan: Plan | None = None
+    schedule: Schedule | None = None
+
+    def run(self, address: str | None) -> bool:
+        """Run what is pending; whether it was interrupted."""
+        interrupted = False
+        try:
+            with quiet_driver(), connect(address, self.spec) as cluster:
+                interrupted = self._run_on(cluster)
+        except KeyboardInterrupt:
+            interrupted = True
+        # Only now that the workers are gone can no result come any more.
+        if self.schedule is not None and self.schedule.running is not None:
+            self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+        return interrupted
+
+    def _run_on(self, cluster: ClusterConnection) -> bool:
+        plan = self.plan = self.plan_for(cluster.capacity)
+        ledger = Ledger(self.folder.read())
+        for infeasible in ledger.without_row(plan.infeasible):
+            self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
+        pending = ledger.pending(plan.trials)
+        if not pending:
+            return False
+        schedule = self.schedule = Schedule(
+            pending, ledger.attempts_made, self.spec.resources.max_attempts
+        )
+        lines = ProgressLines(
+            mode=self.progress,
+            planned=len(plan.trials) + len(plan.infeasible),
+            done=len(plan.trials) + len(plan.infeasible) - len(pending),
+        )
+        return self._drive(schedule, pending, cluster, lines)
+
+    def _drive(
+        self,
+        schedule: Schedule,
+        pending: tuple[Trial, ...],
+        cluster: ClusterConnection,
+        lines: ProgressLines,
+    ) -> bool:
+        interrupted = False
+
+        def drain() -> None:
+            nonlocal interrupted
+            interrupted = True
+            schedule.drain()
+            lines.say("stopping after the running trial; Ctrl-C again stops at once")
+
+        def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
+            self.ran += 1
+            lines.ended(assignment, ended, again)
+
+        searcher = ScheduleSearcher(schedule, on_end, self._recover)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix="ddp-sweep-", ignore_cleanup_errors=True
+            ) as scratch,
+            drain_on_interrupt(drain),
+        ):
+            lines.say(f"starting workers for {len(pending)} trials")
+            run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
+        if searcher.fatal is not None:
+            raise searcher.fatal
+        return interrupted and schedule.remaining > 0
+
+    def _recover(
+        self,
+        assignment: Assignment,
+        status: Status = Status.WORKER_DIED,
+        detail: str = "the process that drives the workers died",
+    ) -> Ended:
+        """How an attempt ended that no result came of; writes its row where there is none."""
+        trial, attempt = assignment.trial, assignment.attempt
+        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
+        if recorded is not None:
+            return Ended(status=recorded.status, status_detail=recorded.status_detail)
+        self.reporter.commit(
+            AttemptResult(
+                trial=trial,
+                attempt=attempt,
+                status=status,
+                status_detail=detail,
+                finished_at=datetime.now(UTC),
+            )
+        )
+        return Ended(status=status, status_detail=detail)
+
+    def _blueprint(
+        self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path
+    ) -> LaneBlueprint:
+        spec, plan = self.spec, self.plan
+        assert plan is not None
+        # All of the plan and not only what is pending: a resumed sweep measures as the first did.
+        world_sizes = tuple(sorted({trial.world_size for trial in plan.trials}))
+        requests = tuple(
+            TrialRequest(
+                trial=trial,
+                attempt=0,
+                data=spec.data,
+                quality=spec.quality,
+                probes=spec.probes,
+                trial_timeout_s=spec.resources.trial_timeout_s,
+            )
+            for trial in pending
+        )
+        gang = GangSettings(
+            world_size=max(world_sizes),
+            setup=WorkerSetup(
+                workload=spec.workload,
+                base_dir=spec.base_dir,
+                world_sizes=world_sizes,
+                device_type=cluster.device_type,
+                threads=spec.resources.cpus_per_worker,
+            ),
+            worker_factory=self.worker_factory,
+            resources_per_worker=_resources_per_worker(spec, cluster),
+            placement_strategy=spec.resources.placement_strategy.upper(),
+            start_timeout_s=spec.resources.start_timeout_s,
+            stall_timeout_s=spec.resources.stall_timeout_s,
+            storage=scratch,
+        )
+        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+
+
+def _check_supported(spec: SweepSpec) -> None:
+    if spec.resources.placement == "packed":
+        path = ("resources", "placement")
+        raise SpecError([spec.problem(path, "packed is not supported yet; use exclusive")])
+
+
+def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None], Plan]:
+    """Makes the plan for a capacity; looks at each variant of the workload once only."""
+    lengths: dict[str, int] = {}
+
+    def train_length(options: Mapping[str, Json]) -> int:
+        key = canonical_json(dict(options))
+        if key not in lengths:
+            facts = inspect_workload(factory, options)
+            spec.require_metrics(facts.task.metrics)
+            lengths[key] = facts.train_samples
+        return lengths[key]
+
+    return lambda capacity: build_plan(spec, capacity=capacity, train_lengths=train_length)
+
+
+def _worker_factory(workload: WorkloadFactory | None) -> WorkerFactory:
+    return Worker if workload is None else functools.partial(Worker, factory=workload)
+
+
+def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:
+    return SweepFacts(
+        sweep=spec.name,
+        session_id=uuid.uuid4().hex[:8],
+        placement=spec.resources.placement,
+        price_per_worker_hour=spec.resources.price_per_worker_hour,
+        ray_version=ray.__version__,
+        ddp_sweep_version=ddp_sweep.__version__,
+        code_version=code_version(factory),
+    )
+
+
+def _resources_per_worker(spec: SweepSpec, cluster: ClusterConnection) -> dict[str, float]:
+    resources: dict[str, float] = {"CPU": spec.resources.cpus_per_worker}
+    if cluster.device_type == "cuda":
+        resources["GPU"] = spec.resources.gpus_per_worker
+    return resources
+
+
+def _nothing_to_do(ledger: Ledger, plan: Plan, folder: ResultsFolder) -> SweepOutcome:
+    count = len(plan.trials) + len(plan.infeasible)
+    return SweepOutcome(
+        exit_code=_exit_code(ledger.statuses(plan)),
+        folder=folder.path,
+        ran=0,
+        message=f"All {count} trials were done; nothing ran. To run them anew, give another "
+        "folder with --output",
+    )
+
+
+def _outcome(session: _Session, interrupted: bool, resume_command: str) -> SweepOutcome:
+    if session.plan is None:
+        text, exit_code = "nothing ran", 0
+    else:
+        statuses = Ledger(session.folder.read()).statuses(session.plan)
+        planned = len(session.plan.trials) + len(session.plan.infeasible)
+        text, exit_code = summary(statuses, planned), _exit_code(statuses)
+    if interrupted:
+        exit_code = _INTERRUPTED_EXIT_CODE
+        text = f"Interrupted; {text}. To go on: {resume_command}"
+    return SweepOutcome(
+        exit_code=exit_code, folder=session.folder.path, ran=session.ran, message=text
+    )
+
+
+def _exit_code(statuses: list[str]) -> int:
+    return 0 if all(status in _NO_FAULT for status in statuses) else 1

@@ -1,0 +1,82 @@
+"""Every error that a user can cause, one class each.
+
+A message gives what was received, what is allowed and what to do next. ``exit_code`` is what the
+command line ends with: 2 for bad input or usage, 3 for a missing cluster or capacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AddressError",
+    "CapacityError",
+    "DdpSweepError",
+    "FolderInUseError",
+    "ResultsError",
+    "SpecChangedError",
+    "SpecError",
+    "SpecProblem",
+    "TableError",
+    "WorkloadError",
+]
+
+
+class DdpSweepError(Exception):
+    """Base of all errors a user can cause; ``str(error)`` is the whole message."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecProblem:
+    """One thing that is wrong in a sweep file."""
+
+    key: str
+    """Dotted path of the key, ``training.epochs``; empty for the file as a whole."""
+    message: str
+    """What was received, what is allowed, what to do."""
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class SpecError(DdpSweepError):
+    """A sweep file that cannot be used; lists every problem found, not only the first."""
+
+    def __init__(self, problems: list[SpecProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class SpecChangedError(DdpSweepError):
+    """The results folder was made by another sweep file or by other code."""
+
+
+class WorkloadError(DdpSweepError):
+    """A workload that cannot be loaded or returns the wrong thing."""
+
+
+class AddressError(DdpSweepError):
+    """A cluster address of a kind that is not supported."""
+
+
+class CapacityError(DdpSweepError):
+    """No cluster, or none that can hold what was asked for."""
+
+    exit_code = 3
+
+
+class ResultsError(DdpSweepError):
+    """A results folder that cannot be read or written."""
+
+
+class FolderInUseError(ResultsError):
+    """Another run is writing to the results folder."""
+
+
+class TableError(DdpSweepError):
+    """A table of measurements that cannot be ranked."""

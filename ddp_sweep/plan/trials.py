@@ -1,0 +1,217 @@
+"""The plan of a sweep: its trials in the order they run, and those that cannot run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ddp_sweep.plan.configuration import (
+    Configuration,
+    broken_limits,
+    digest,
+    resolve,
+    scaled_learning_rate,
+    warmup_fraction,
+)
+from ddp_sweep.plan.grid import grid_cells
+from ddp_sweep.spec import Json, SweepSpec, TrainingSettings, canonical_json
+
+__all__ = ["Estimate", "InfeasibleTrial", "Plan", "Trial", "build_plan", "count_trials"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration with one seed."""
+
+    trial_id: str
+    """12 hex digits: a hash of every setting that can change a measurement, and the seed."""
+    configuration_id: str
+    """The same without the seed."""
+    world_size: int
+    per_worker_batch_size: int
+    """Samples of one backward pass of one worker."""
+    global_batch_size: int
+    """world_size x per_worker_batch_size x accumulation_steps."""
+    accumulation_steps: int
+    seed: int
+    learning_rate: float
+    """As scaled to the global batch size."""
+    warmup_fraction: float
+    """Share of the optimizer steps, with ``auto`` resolved."""
+    training: TrainingSettings
+    """This trial's own settings; the learning rate in it is the unscaled one."""
+    workload_options: Mapping[str, Json]
+    parameters: Mapping[str, Json]
+    """Every setting that has no field above, by the name it has as an axis of a sweep."""
+    block: int
+    """All trials of one seed are a block; the number of the seed in the sweep file."""
+    position: int
+    """Place in the block, from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfeasibleTrial:
+    """A trial that cannot run, and why; the fields are those of ``Trial``."""
+
+    trial_id: str
+    configuration_id: str
+    world_size: int
+    per_worker_batch_size: int | None
+    """None where the batch cannot be shared out evenly."""
+    global_batch_size: int
+    accumulation_steps: int | None
+    seed: int
+    learning_rate: float
+    training: TrainingSettings
+    workload_options: Mapping[str, Json]
+    parameters: Mapping[str, Json]
+    reason: str
+    """What was received and what is allowed, for every limit that is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What the trials will take; None where nothing is known yet."""
+
+    trials: int
+    worker_hours: float | None = None
+    wall_s: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The trials of a sweep in the order they run, and those that cannot."""
+
+    trials: tuple[Trial, ...]
+    infeasible: tuple[InfeasibleTrial, ...]
+    estimate: Estimate
+
+
+def build_plan(
+    spec: SweepSpec,
+    *,
+    capacity: int | None,
+    train_lengths: Callable[[Mapping[str, Json]], int] | int,
+) -> Plan:
+    """Put a sweep's trials in order and name those that cannot run.
+
+    One block a seed; within it the configurations stand in an order that a hash of the seed and
+    their ids gives, so a drift of the machine favours none of them. The same sweep file always
+    gives the same plan, whatever the order of its axes.
+
+    Args:
+        spec: The sweep file.
+        capacity: The largest number of workers that can run at once; None for no limit.
+        train_lengths: Samples in the training set, for the workload options that it is given.
+
+    Raises:
+        SpecError: Every cell of the grid is excluded, or the baseline is none of them.
+    """
+    feasible: list[Configuration] = []
+    refused: list[tuple[Configuration, str]] = []
+    samples_of = _remembered(train_lengths)
+    for cell in grid_cells(spec):
+        configuration = resolve(spec, cell)
+        reasons = list(broken_limits(configuration, capacity, samples_of(cell.workload_options)))
+        if reasons:
+            refused.append((configuration, "; ".join(reasons)))
+        else:
+            feasible.append(configuration)
+    trials = [
+        _trial(configuration, seed, block, position)
+        for block, seed in enumerate(spec.seeds)
+        for position, configuration in enumerate(_shuffled(feasible, seed))
+    ]
+    infeasible = [
+        _infeasible_trial(configuration, seed, reason)
+        for seed in spec.seeds
+        for configuration, reason in refused
+    ]
+    return Plan(
+        trials=tuple(trials),
+        infeasible=tuple(infeasible),
+        estimate=Estimate(trials=len(trials)),
+    )
+
+
+def count_trials(spec: SweepSpec) -> int:
+    """How many trials a sweep file asks for, feasible or not.
+
+    Raises:
+        SpecError: Every cell of the grid is excluded, or the baseline is none of them.
+    """
+    return len(grid_cells(spec)) * len(spec.seeds)
+
+
+def _remembered(
+    train_lengths: Callable[[Mapping[str, Json]], int] | int,
+) -> Callable[[Mapping[str, Json]], int]:
+    """The same lengths, asked for once for each set of options: it may mean loading the data."""
+    if isinstance(train_lengths, int):
+        same = train_lengths
+        return lambda _options: same
+    ask, known = train_lengths, dict[str, int]()
+
+    def length(options: Mapping[str, Json]) -> int:
+        key = canonical_json(dict(options))
+        if key not in known:
+            known[key] = ask(options)
+        return known[key]
+
+    return length
+
+
+def _shuffled(configurations: Iterable[Configuration], seed: int) -> list[Configuration]:
+    """An order that depends on the seed and the configurations' ids alone."""
+
+    def place(configuration: Configuration) -> str:
+        return hashlib.sha256(f"{seed}:{configuration.configuration_id}".encode()).hexdigest()
+
+    return sorted(configurations, key=place)
+
+
+def _trial_id(configuration: Configuration, seed: int) -> str:
+    return digest({**configuration.identity, "seed": seed})
+
+
+def _trial(configuration: Configuration, seed: int, block: int, position: int) -> Trial:
+    cell = configuration.cell
+    assert configuration.per_worker_batch_size is not None
+    assert configuration.accumulation_steps is not None
+    learning_rate = scaled_learning_rate(cell.training, cell.global_batch_size)
+    return Trial(
+        trial_id=_trial_id(configuration, seed),
+        configuration_id=configuration.configuration_id,
+        world_size=cell.world_size,
+        per_worker_batch_size=configuration.per_worker_batch_size,
+        global_batch_size=cell.global_batch_size,
+        accumulation_steps=configuration.accumulation_steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        warmup_fraction=warmup_fraction(cell.training, learning_rate),
+        training=cell.training,
+        workload_options=cell.workload_options,
+        parameters=configuration.parameters,
+        block=block,
+        position=position,
+    )
+
+
+def _infeasible_trial(configuration: Configuration, seed: int, reason: str) -> InfeasibleTrial:
+    cell = configuration.cell
+    return InfeasibleTrial(
+        trial_id=_trial_id(configuration, seed),
+        configuration_id=configuration.configuration_id,
+        world_size=cell.world_size,
+        per_worker_batch_size=configuration.per_worker_batch_size,
+        global_batch_size=cell.global_batch_size,
+        accumulation_steps=configuration.accumulation_steps,
+        seed=seed,
+        learning_rate=scaled_learning_rate(cell.training, cell.global_batch_size),
+        training=cell.training,
+        workload_options=cell.workload_options,
+        parameters=configuration.parameters,
+        reason=reason,
+    )

@@ -1,0 +1,1 @@
+"""What people and programs read: first a view object, then a renderer that only draws it."""

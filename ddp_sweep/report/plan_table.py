@@ -1,0 +1,108 @@
+"""The plan of a sweep as a table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
+from ddp_sweep.spec import SweepSpec
+
+__all__ = ["plan_to_json", "print_plan"]
+
+AnyTrial = Trial | InfeasibleTrial
+
+_IDENTITY = (
+    "trial_id",
+    "configuration_id",
+    "world_size",
+    "per_worker_batch_size",
+    "global_batch_size",
+    "accumulation_steps",
+    "seed",
+)
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as ``ddp-sweep plan --format json`` prints it: JSON types only."""
+    return {
+        "trials": [_identity(trial) for trial in plan.trials],
+        "infeasible": [{**_identity(trial), "reason": trial.reason} for trial in plan.infeasible],
+        "estimate": asdict(plan.estimate),
+    }
+
+
+def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
+    """A row for each configuration, the order they run in, and what cannot run."""
+    runnable, refused = _once(plan.trials), _once(plan.infeasible)
+    console.print(
+        f"[bold]{spec.name}[/bold]: {_counted(len(plan.trials), 'trial')} = "
+        f"{_counted(len(runnable), 'configuration')} x {_counted(len(spec.seeds), 'seed')}"
+    )
+    if runnable:
+        console.print(_configurations(runnable, list(spec.sweep.axes)))
+        console.print(
+            f"Order: {_counted(len(spec.seeds), 'block')}, one for each of the seeds "
+            f"{_shortened(spec.seeds)}. A block runs every configuration once, in an order of its "
+            "own, so that a drift of the machine favours none. Every trial in order: --format json"
+        )
+    if refused:
+        console.print()
+        console.print(_refusals(refused, list(spec.sweep.axes)))
+    console.print("Expected time and cost: not known before the first trials have run.")
+
+
+def _identity(trial: AnyTrial) -> dict[str, Any]:
+    identity = {name: getattr(trial, name) for name in _IDENTITY}
+    return {**identity, "parameters": dict(trial.parameters)}
+
+
+def _once(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
+    """One trial of each configuration, in the order of their sizes."""
+    first = {trial.configuration_id: trial for trial in trials}
+    return sorted(
+        first.values(),
+        key=lambda trial: (trial.world_size, trial.global_batch_size, trial.configuration_id),
+    )
+
+
+def _configurations(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
+    table = Table("workers x batch = global", "learning rate", *map(escape, axes))
+    for trial in trials:
+        table.add_row(_sizes(trial), f"{trial.learning_rate:g}", *_settings(trial, axes))
+    return table
+
+
+def _refusals(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
+    table = Table("cannot run", *map(escape, axes), "why", title_justify="left")
+    for trial in trials:
+        assert isinstance(trial, InfeasibleTrial)
+        reasons = "\n".join(trial.reason.split("; "))
+        table.add_row(_sizes(trial), *_settings(trial, axes), reasons)
+    return table
+
+
+def _sizes(trial: AnyTrial) -> str:
+    if trial.per_worker_batch_size is None:
+        return f"{trial.world_size} x ? = {trial.global_batch_size}"
+    steps = f" x {trial.accumulation_steps} steps" if trial.accumulation_steps != 1 else ""
+    return f"{trial.world_size} x {trial.per_worker_batch_size}{steps} = {trial.global_batch_size}"
+
+
+def _settings(trial: AnyTrial, axes: Sequence[str]) -> list[str]:
+    values: Mapping[str, Any] = trial.parameters
+    return [escape("null" if values[axis] is None else str(values[axis])) for axis in axes]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _shortened(seeds: Sequence[int]) -> str:
+    shown = ", ".join(map(str, seeds[:10]))
+    return shown if len(seeds) <= 10 else f"{shown}, ..."

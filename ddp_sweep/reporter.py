@@ -1,0 +1,286 @@
+"""From the measurements of all ranks to rows, and from rows to files: the one module that writes.
+
+A file appears in its table's folder whole or not at all: it is written under a name beginning with
+a dot, flushed to the disk and renamed. A file is never changed afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ddp_sweep.errors import ResultsError
+from ddp_sweep.plan import InfeasibleTrial, Trial
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import QUALITY_COLUMNS, Status, table_schema
+from ddp_sweep.training.messages import Evaluation, RankReport
+
+__all__ = ["AttemptResult", "Reporter", "SweepFacts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFacts:
+    """What every row of a session of a sweep has in common."""
+
+    sweep: str
+    session_id: str
+    """One start of ``ddp-sweep run``."""
+    placement: str
+    price_per_worker_hour: float | None
+    ray_version: str
+    ddp_sweep_version: str
+    code_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptResult:
+    """How one attempt at a trial ended."""
+
+    trial: Trial
+    attempt: int
+    status: Status
+    status_detail: str | None = None
+    reports: Sequence[RankReport] = ()
+    """Of the ranks that delivered; of all ranks where the trial succeeded."""
+    gang_id: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    """Both in UTC, by the driver's clock."""
+    startup_time_s: float | None = None
+    """Time to start the workers; None where they were there already."""
+    wall_time_s: float | None = None
+    """From handing the trial over until its last report."""
+
+
+@dataclass
+class Reporter:
+    """Writes the rows of a sweep into its results folder.
+
+    Raises:
+        ResultsError: A file cannot be written.
+    """
+
+    folder: ResultsFolder
+    facts: SweepFacts
+    metrics: tuple[str, ...] = ()
+    """Names of the metrics that the workload declares."""
+    _made: bool = field(default=False, init=False)
+
+    def commit(self, result: AttemptResult) -> None:
+        """Write the rows of an attempt to all three tables; that of ``trials`` comes last."""
+        self._write("steps", result.trial.trial_id, result.attempt, step_rows(result))
+        self._write("evals", result.trial.trial_id, result.attempt, eval_rows(result))
+        self._write("trials", result.trial.trial_id, result.attempt, [self.trial_row(result)])
+
+    def commit_infeasible(self, infeasible: InfeasibleTrial, at: datetime) -> None:
+        """Write the row of a trial that cannot run."""
+        row = {
+            **vars(self.facts),
+            **_identity(infeasible),
+            "attempt": 1,
+            "status": Status.INFEASIBLE,
+            "status_detail": infeasible.reason,
+            "started_at": at,
+            "finished_at": at,
+        }
+        self._write("trials", infeasible.trial_id, 1, [row])
+
+    def trial_row(self, result: AttemptResult) -> dict[str, Any]:
+        """The row of an attempt in ``trials``; a column that is not in it is null."""
+        row: dict[str, Any] = {
+            **vars(self.facts),
+            **_identity(result.trial),
+            "attempt": result.attempt,
+            "block": result.trial.block,
+            "position": result.trial.position,
+            "gang_id": result.gang_id,
+            "status": result.status,
+            "status_detail": result.status_detail,
+            "started_at": result.started_at,
+            "finished_at": result.finished_at,
+            "startup_time_s": result.startup_time_s,
+            "wall_time_s": result.wall_time_s,
+        }
+        reports = sorted(result.reports, key=lambda report: report.rank)
+        if reports and len(reports) == result.trial.world_size:
+            row |= _measurements(reports)
+            row |= self._cost(reports[0], result.trial.world_size)
+        return row
+
+    def _cost(self, report: RankReport, world_size: int) -> dict[str, float | None]:
+        if report.train_time_s is None or report.eval_time_s is None:
+            return {}
+        hours = world_size * (report.train_time_s + report.eval_time_s) / 3600
+        price = self.facts.price_per_worker_hour
+        return {"worker_hours": hours, "cost": None if price is None else hours * price}
+
+    def _write(
+        self, table: str, trial_id: str, attempt: int, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        schema = table_schema(table, self.metrics)
+        columns = {name: [row.get(name) for row in rows] for name in schema.names}
+        target = self.folder.attempt_file(table, trial_id, attempt)
+        try:
+            self._make_folders()
+            write_atomically(pa.table(columns, schema=schema), target)
+        except OSError as error:
+            raise ResultsError(
+                f"cannot write {target}: {error.strerror or error}; free the disk or choose "
+                "another folder with --output, then run the same command again"
+            ) from error
+
+    def _make_folders(self) -> None:
+        if not self._made:
+            for table in ("trials", "evals", "steps"):
+                self.folder.table(table).mkdir(parents=True, exist_ok=True)
+            self._made = True
+
+
+def write_atomically(table: pa.Table, target: Path) -> None:
+    """Write a Parquet file that appears whole or not at all.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _identity(trial: Trial | InfeasibleTrial) -> dict[str, Any]:
+    return {
+        "trial_id": trial.trial_id,
+        "configuration_id": trial.configuration_id,
+        "world_size": trial.world_size,
+        "per_worker_batch_size": trial.per_worker_batch_size,
+        "global_batch_size": trial.global_batch_size,
+        "accumulation_steps": trial.accumulation_steps,
+        "seed": trial.seed,
+        "learning_rate": trial.learning_rate,
+        "compute_precision": trial.training.precision,
+        "parameters": json.dumps(dict(trial.parameters), sort_keys=True),
+    }
+
+
+def _measurements(reports: Sequence[RankReport]) -> dict[str, Any]:
+    """Columns that come from the ranks, which all delivered; rank 0 comes first."""
+    first = reports[0]
+    reduced = {
+        name: getattr(first, name)
+        for name in (
+            *("epochs", "optimizer_steps", "samples", "train_time_s", "eval_time_s"),
+            *("time_to_target_s", "samples_to_target", "best_epoch", "eval_samples"),
+            *("expected_eval_samples", "traces_comparable", "gradient_error"),
+            *("replica_divergence", "duplicate_samples", "batch_imbalance", "other_load"),
+            *("device_type", "device_name", "device_memory_bytes", "physical_cores"),
+            "torch_version",
+        )
+    }
+    quality = first.evaluations[-1].quality if first.evaluations else {}
+    return {
+        **quality,
+        **reduced,
+        **_speed(reports),
+        "peak_memory_bytes": _largest([report.peak_memory_bytes for report in reports]),
+        "num_nodes": len({report.node for report in reports}),
+        "threads_per_worker": first.threads,
+        "oversubscribed": _oversubscribed(reports),
+    }
+
+
+def _speed(reports: Sequence[RankReport]) -> dict[str, float | None]:
+    first = reports[0]
+    medians = [r.step_time_median_s for r in reports if r.step_time_median_s is not None]
+    train_time = first.train_time_s
+    if not medians or not train_time or first.samples is None:
+        return {}
+    waits = [report.data_wait_s for report in reports if report.data_wait_s is not None]
+    return {
+        "throughput_samples_per_s": first.samples / train_time,
+        "step_time_median_s": max(medians),
+        "step_time_p95_s": _largest([report.step_time_p95_s for report in reports]),
+        "data_wait_fraction": max(waits) / train_time if waits else None,
+        "straggler_ratio": max(medians) / float(np.median(medians)),
+    }
+
+
+def _oversubscribed(reports: Sequence[RankReport]) -> bool | None:
+    """Whether the workers of a node may use more threads than it has physical cores."""
+    first = reports[0]
+    if first.device_type != "cpu":
+        return False
+    if first.physical_cores is None or first.threads is None:
+        return None
+    workers = max(Counter(report.node for report in reports).values())
+    return workers * first.threads > first.physical_cores
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known else None
+
+
+def eval_rows(result: AttemptResult) -> list[dict[str, Any]]:
+    """Rows of an attempt in ``evals``."""
+    identity = _identity(result.trial) | {"attempt": result.attempt}
+    evaluations = [e for report in result.reports for e in report.evaluations]
+    best = _running_best(evaluations)
+    return [
+        identity
+        | {name: value for name, value in evaluation.quality.items() if name in QUALITY_COLUMNS}
+        | {
+            "epoch": evaluation.epoch,
+            "optimizer_step": evaluation.optimizer_step,
+            "samples": evaluation.samples,
+            "train_time_s": evaluation.train_time_s,
+            "eval_time_s": evaluation.eval_time_s,
+            "best_epoch": epoch,
+        }
+        for evaluation, epoch in zip(evaluations, best, strict=True)
+    ]
+
+
+def _running_best(evaluations: Sequence[Evaluation]) -> list[float | None]:
+    """Epoch of the lowest validation loss up to each evaluation."""
+    epochs: list[float | None] = []
+    best: tuple[float, float] | None = None
+    for evaluation in evaluations:
+        loss = evaluation.quality.get("val_loss")
+        if loss is not None and math.isfinite(loss) and (best is None or loss < best[0]):
+            best = (loss, evaluation.epoch)
+        epochs.append(best[1] if best else None)
+    return epochs
+
+
+def step_rows(result: AttemptResult) -> list[dict[str, Any]]:
+    """Rows of an attempt in ``steps``: those of rank 0, then those of rank 1, ..."""
+    identity = _identity(result.trial) | {"attempt": result.attempt}
+    rows = []
+    for report in result.reports:
+        if report.steps is None:
+            continue
+        columns = {name: column.tolist() for name, column in vars(report.steps).items()}
+        # Memory is read now and then only; a column of whole numbers has no NaN, but nulls.
+        memory = columns["memory_bytes"]
+        columns["memory_bytes"] = [None if math.isnan(held) else held for held in memory]
+        rank = {"rank": report.rank, "node": report.node}
+        for values in zip(*columns.values(), strict=True):
+            rows.append(identity | rank | dict(zip(columns, values, strict=True)))
+    return rows

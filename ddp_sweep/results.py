@@ -1,0 +1,219 @@
+"""A results folder: where everything lies in it, and its tables as pandas frames."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ddp_sweep.errors import ResultsError
+from ddp_sweep.schema import METRIC_PREFIX, SCHEMA_VERSION, TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Results", "ResultsFolder", "ResultsWarning", "load_results", "mark_final"]
+
+
+class ResultsWarning(UserWarning):
+    """A file in a results folder was left out; the message names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The tables of one results folder."""
+
+    trials: pd.DataFrame
+    """One row an attempt at a trial; ``final`` is true for the highest attempt of a trial."""
+    evals: pd.DataFrame
+    """One row an evaluation."""
+    steps: pd.DataFrame
+    """One row a rank and recorded interval of optimizer steps."""
+    folder: ResultsFolder
+    spec: dict[str, Any] | None
+    """The resolved sweep file, or None where the folder has none that can be read."""
+    problems: tuple[str, ...] = ()
+    """One sentence for each file that was left out."""
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Every path of a results folder; nothing else in the project builds one."""
+
+    path: Path
+
+    @property
+    def trials(self) -> Path:
+        """One Parquet file for each attempt at a trial."""
+        return self.path / "trials"
+
+    @property
+    def evals(self) -> Path:
+        """One Parquet file for each attempt, one row an evaluation."""
+        return self.path / "evals"
+
+    @property
+    def steps(self) -> Path:
+        """One Parquet file for each attempt, one row a rank and recorded interval."""
+        return self.path / "steps"
+
+    @property
+    def spec_file(self) -> Path:
+        """The resolved sweep file."""
+        return self.path / "_sweep.yaml"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the run that writes to the folder."""
+        return self.path / "_lock"
+
+    @property
+    def attempts(self) -> Path:
+        """What was dispatched, also where no result came back."""
+        return self.path / "_attempts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of trials that are under way."""
+        return self.path / "_checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """What the workers printed."""
+        return self.path / "_logs"
+
+    @property
+    def winner_file(self) -> Path:
+        """Settings of the recommended configuration."""
+        return self.path / "_winner.yaml"
+
+    def table(self, table: str) -> Path:
+        """Folder of a table.
+
+        Raises:
+            KeyError: There is no such table.
+        """
+        return {"trials": self.trials, "evals": self.evals, "steps": self.steps}[table]
+
+    def attempt_file(self, table: str, trial_id: str, attempt: int) -> Path:
+        """The one file that an attempt at a trial writes to a table."""
+        return self.table(table) / f"{trial_id}-{attempt}.parquet"
+
+    def read(self) -> Results:
+        """Read every table; what cannot be read is left out and named in ``problems``.
+
+        Raises:
+            ResultsError: There is no such folder.
+        """
+        if not self.path.is_dir():
+            raise ResultsError(
+                f"no results folder at {self.path}; "
+                "give the folder that `ddp-sweep run` wrote, results/<name> by default"
+            )
+        problems: list[str] = []
+        frames = {name: self._read_table(name, problems.append) for name in TABLES}
+        spec = self._read_spec(problems.append)
+        return Results(
+            trials=mark_final(frames["trials"]),
+            evals=frames["evals"],
+            steps=frames["steps"],
+            folder=self,
+            spec=spec,
+            problems=tuple(problems),
+        )
+
+    def _read_table(self, table: str, report: Callable[[str], None]) -> pd.DataFrame:
+        parts = [TABLES[table].empty_table()]
+        for file in _visible_files(self.table(table)):
+            try:
+                parts.append(_read_file(file, TABLES[table]))
+            except (OSError, pa.ArrowException, ValueError) as error:
+                report(f"{file} was left out: {_first_line(error)}")
+        return _to_frame(pa.concat_tables(parts, promote_options="default"))
+
+    def _read_spec(self, report: Callable[[str], None]) -> dict[str, Any] | None:
+        if not self.spec_file.exists():
+            return None
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        try:
+            spec = YAML(typ="safe", pure=True).load(self.spec_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            report(f"{self.spec_file} was left out: {_first_line(error)}")
+            return None
+        if not isinstance(spec, Mapping):
+            report(f"{self.spec_file} was left out: it holds no mapping of settings")
+            return None
+        return dict(spec)
+
+
+def load_results(path: str | Path) -> Results:
+    """Read a results folder, also while a sweep is writing to it.
+
+    Integer and boolean columns have pandas' nullable types, floats are float64 with NaN for null,
+    times are UTC. A folder without trials gives empty frames with all columns. A file that is not
+    one of ours, or cannot be read, is left out with a `ResultsWarning` that names it.
+
+    Args:
+        path: The folder that ``ddp-sweep run`` wrote.
+
+    Raises:
+        ResultsError: There is no such folder.
+    """
+    results = ResultsFolder(Path(path)).read()
+    for problem in results.problems:
+        warnings.warn(problem, ResultsWarning, stacklevel=2)
+    return results
+
+
+def mark_final(trials: pd.DataFrame) -> pd.DataFrame:
+    """Add ``final``: true for the highest attempt of each trial."""
+    highest = trials.groupby("trial_id", dropna=False)["attempt"].transform("max")
+    return trials.assign(final=(trials["attempt"] == highest).astype(bool))
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Files in order of name; names beginning with ``_`` or ``.`` are still being written."""
+    if folder.is_dir():
+        yield from (
+            file for file in sorted(folder.iterdir()) if not file.name.startswith(("_", "."))
+        )
+
+
+def _read_file(file: Path, schema: pa.Schema) -> pa.Table:
+    """One file of a table; ValueError where it is none of ours."""
+    if file.suffix != ".parquet":
+        raise ValueError("it is no Parquet file")
+    table = pq.read_table(file, partitioning=None)
+    version = (table.schema.metadata or {}).get(b"ddp_sweep.schema_version")
+    if version is None:
+        raise ValueError("it was not written by ddp-sweep")
+    if int(version) > SCHEMA_VERSION:
+        raise ValueError(
+            f"its schema version is {int(version)}, this ddp-sweep reads up to {SCHEMA_VERSION}; "
+            "install a newer ddp-sweep"
+        )
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise ValueError(f"it lacks the columns {', '.join(missing)}")
+    metrics = [name for name in table.column_names if name.startswith(METRIC_PREFIX)]
+    full = pa.schema([*schema, *(pa.field(name, pa.float64()) for name in metrics)])
+    return table.select(full.names).cast(full)
+
+
+def _to_frame(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,211 @@
+"""The three tables a sweep writes: their columns, types and version.
+
+Other people's notebooks and scripts read these tables, so a column never changes its name, its
+type or its meaning within a schema version. A measurement that does not exist is null, never 0.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+__all__ = [
+    "EVALS",
+    "METRIC_PREFIX",
+    "QUALITY_COLUMNS",
+    "SCHEMA_VERSION",
+    "STEPS",
+    "TABLES",
+    "TRIALS",
+    "Status",
+    "table_schema",
+]
+
+SCHEMA_VERSION = 1
+METRIC_PREFIX = "metric_"
+
+
+class Status(StrEnum):
+    """How an attempt at a trial ended."""
+
+    SUCCEEDED = "succeeded"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    WORKER_DIED = "worker_died"
+    NODE_LOST = "node_lost"
+    TIMED_OUT = "timed_out"
+    INFEASIBLE = "infeasible"
+    WORKLOAD_ERROR = "workload_error"
+    INTERRUPTED = "interrupted"
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+_FLOATS = pa.list_(pa.float64())
+
+QUALITY_COLUMNS: dict[str, pa.DataType] = {
+    "train_loss": pa.float64(),
+    "val_loss": pa.float64(),
+    "accuracy": pa.float64(),
+    "balanced_accuracy": pa.float64(),
+    "precision": pa.float64(),
+    "recall": pa.float64(),
+    "f1": pa.float64(),
+    "mcc": pa.float64(),
+    "auroc": pa.float64(),
+    "average_precision": pa.float64(),
+    "perplexity": pa.float64(),
+    "mae": pa.float64(),
+    "rmse": pa.float64(),
+    "r2": pa.float64(),
+    "per_class_recall": _FLOATS,
+    "per_class_precision": _FLOATS,
+    "class_names": pa.list_(pa.string()),
+    "confusion_matrix": pa.list_(pa.list_(pa.int64())),
+    "correct_bits": pa.binary(),
+    "best_epoch": pa.float64(),
+}
+"""Quality of a model on the validation set; ``confusion_matrix`` rows are the truth."""
+
+_TRIALS: dict[str, pa.DataType] = {
+    # identity
+    "sweep": pa.string(),
+    "trial_id": pa.string(),
+    "configuration_id": pa.string(),
+    "attempt": pa.int64(),
+    "world_size": pa.int64(),
+    "per_worker_batch_size": pa.int64(),
+    "global_batch_size": pa.int64(),
+    "accumulation_steps": pa.int64(),
+    "seed": pa.int64(),
+    "learning_rate": pa.float64(),
+    "compute_precision": pa.string(),
+    "parameters": pa.string(),
+    # order
+    "block": pa.int64(),
+    "position": pa.int64(),
+    "gang_id": pa.string(),
+    "session_id": pa.string(),
+    # outcome
+    "status": pa.string(),
+    "status_detail": pa.string(),
+    "started_at": _TIME,
+    "finished_at": _TIME,
+    # work
+    "epochs": pa.float64(),
+    "optimizer_steps": pa.int64(),
+    "samples": pa.int64(),
+    # time
+    "train_time_s": pa.float64(),
+    "eval_time_s": pa.float64(),
+    "startup_time_s": pa.float64(),
+    "wall_time_s": pa.float64(),
+    "time_to_target_s": pa.float64(),
+    "samples_to_target": pa.int64(),
+    # speed
+    "throughput_samples_per_s": pa.float64(),
+    "throughput_tokens_per_s": pa.float64(),
+    "step_time_median_s": pa.float64(),
+    "step_time_p95_s": pa.float64(),
+    "data_wait_fraction": pa.float64(),
+    "communication_fraction": pa.float64(),
+    "straggler_ratio": pa.float64(),
+    # cost
+    "worker_hours": pa.float64(),
+    "cost": pa.float64(),
+    "energy_wh": pa.float64(),
+    # memory
+    "peak_memory_bytes": pa.int64(),
+    "device_memory_bytes": pa.int64(),
+    # quality
+    **QUALITY_COLUMNS,
+    # integrity
+    "eval_samples": pa.int64(),
+    "expected_eval_samples": pa.int64(),
+    "traces_comparable": pa.bool_(),
+    "gradient_error": pa.float64(),
+    "replica_divergence": pa.float64(),
+    "train_val_overlap": pa.int64(),
+    "duplicate_samples": pa.int64(),
+    "batch_imbalance": pa.float64(),
+    "other_load": pa.float64(),
+    # environment
+    "device_type": pa.string(),
+    "device_name": pa.string(),
+    "num_nodes": pa.int64(),
+    "physical_cores": pa.int64(),
+    "threads_per_worker": pa.int64(),
+    "oversubscribed": pa.bool_(),
+    "placement": pa.string(),
+    "torch_version": pa.string(),
+    "ray_version": pa.string(),
+    "ddp_sweep_version": pa.string(),
+    "code_version": pa.string(),
+}
+
+_EVALS: dict[str, pa.DataType] = {
+    "trial_id": pa.string(),
+    "configuration_id": pa.string(),
+    "attempt": pa.int64(),
+    "world_size": pa.int64(),
+    "per_worker_batch_size": pa.int64(),
+    "global_batch_size": pa.int64(),
+    "seed": pa.int64(),
+    "epoch": pa.float64(),
+    "optimizer_step": pa.int64(),
+    "samples": pa.int64(),
+    "train_time_s": pa.float64(),
+    "eval_time_s": pa.float64(),
+    **QUALITY_COLUMNS,
+}
+
+_STEPS: dict[str, pa.DataType] = {
+    "trial_id": pa.string(),
+    "configuration_id": pa.string(),
+    "attempt": pa.int64(),
+    "world_size": pa.int64(),
+    "global_batch_size": pa.int64(),
+    "seed": pa.int64(),
+    "rank": pa.int64(),
+    "node": pa.string(),
+    "optimizer_step": pa.int64(),
+    "samples": pa.int64(),
+    "train_loss": pa.float64(),
+    "step_time_s": pa.float64(),
+    "data_wait_s": pa.float64(),
+    "communication_s": pa.float64(),
+    "learning_rate": pa.float64(),
+    "memory_bytes": pa.int64(),
+}
+
+
+def _schema(table: str, columns: dict[str, pa.DataType]) -> pa.Schema:
+    metadata = {"ddp_sweep.table": table, "ddp_sweep.schema_version": str(SCHEMA_VERSION)}
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()], metadata=metadata)
+
+
+TRIALS = _schema("trials", _TRIALS)
+"""One row an attempt at a trial."""
+EVALS = _schema("evals", _EVALS)
+"""One row an evaluation."""
+STEPS = _schema("steps", _STEPS)
+"""One row a rank and recorded interval of optimizer steps."""
+TABLES: dict[str, pa.Schema] = {"trials": TRIALS, "evals": EVALS, "steps": STEPS}
+
+
+def table_schema(table: str, metrics: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of a table, with a ``metric_<name>`` column for every metric a workload declares.
+
+    Args:
+        table: ``trials``, ``evals`` or ``steps``.
+        metrics: Names of the declared metrics, without prefix; ``steps`` has none of them.
+
+    Raises:
+        KeyError: There is no such table.
+    """
+    schema = TABLES[table]
+    if table == "steps":
+        return schema
+    for name in metrics:
+        schema = schema.append(pa.field(METRIC_PREFIX + name, pa.float64()))
+    return schema

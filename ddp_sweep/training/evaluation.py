@@ -1,0 +1,198 @@
+"""Exact evaluation: every validation sample counts once, whatever the world size.
+
+The bare model, with the buffers of rank 0, sees unpadded shards; ranks add up losses, counts and a
+confusion matrix, and metrics come from those sums alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddp_sweep.training.batch_steps import EvaluationStep
+from ddp_sweep.training.batches import evaluation_shard
+from ddp_sweep.training.loading import BatchSource
+from ddp_sweep.training.metrics import (
+    RegressionSums,
+    classification_metrics,
+    regression_metrics,
+    score_metrics,
+)
+from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.workload import Binary, EvaluationOutput, Regression, Task, class_names
+
+__all__ = ["EvaluationSums", "Evaluator", "broadcast_buffers"]
+
+_MAX_GATHERED_SCORES = 20_000_000
+"""Above it (160 MB a rank) the scores of several classes are not gathered: auroc is unknown."""
+
+
+class EvaluationSums:
+    """Sufficient statistics of a shard, and of the whole set once they are added up.
+
+    Attributes:
+        losses: float64, shape [2]: sum of the losses, sum of the weights.
+        errors: float64, shape [2]: sum of the absolute and of the squared errors (regression).
+        deviation: float64, shape [1]: squared deviations of the targets from their mean.
+        confusion: int64, shape [classes, classes]; empty for a regression.
+        count: Samples.
+    """
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.losses = torch.zeros(2, dtype=torch.float64, device=device)
+        self.errors = torch.zeros(2, dtype=torch.float64, device=device)
+        self.deviation = torch.zeros(1, dtype=torch.float64, device=device)
+        self.confusion = torch.zeros((classes, classes), dtype=torch.int64, device=device)
+        self.count = 0
+        self._mean = torch.zeros(1, dtype=torch.float64, device=device)
+
+    def add(self, output: EvaluationOutput) -> None:
+        """Add one batch."""
+        self.losses[0] += output.loss_sum
+        self.losses[1] += output.weight
+        count = len(output.targets)
+        assert output.predictions is not None
+        if classes := len(self.confusion):
+            cells = output.targets.long() * classes + output.predictions.long()
+            counts = torch.bincount(cells, minlength=classes * classes)
+            self.confusion += counts.view(classes, classes)
+        else:
+            targets = output.targets.double().flatten()
+            errors = output.predictions.double().flatten() - targets
+            self.errors += torch.stack([errors.abs().sum(), errors.square().sum()])
+            self._add_deviation(count, targets.mean(), (targets - targets.mean()).square().sum())
+        self.count += count
+
+    def _add_deviation(self, count: int, mean: Tensor, deviation: Tensor) -> None:
+        """Merge means and deviations (Chan, Golub and LeVeque 1983, equation 2.1)."""
+        total = self.count + count
+        gap = mean - self._mean
+        self.deviation += deviation + gap.square() * (self.count * count / total)
+        self._mean += gap * (count / total)
+
+    def reduce_(self, ranks: Ranks) -> None:
+        """Add up the shards of all ranks."""
+        total = int(ranks.total(self.count))
+        mean = ranks.sum_(self._mean * (self.count / total))
+        self.deviation += self.count * (self._mean - mean).square()
+        parts = [self.losses, self.errors, self.deviation, self.confusion.flatten().double()]
+        joined = ranks.sum_(torch.cat(parts))
+        self.losses, self.errors, self.deviation = joined[:2], joined[2:4], joined[4:5]
+        self.confusion = joined[5:].long().view_as(self.confusion)
+        self.count, self._mean = total, mean
+
+
+def broadcast_buffers(model: nn.Module, ranks: Ranks) -> None:
+    """Give every rank the buffers of rank 0: running statistics differ between ranks."""
+    if ranks.group is not None:
+        for buffer in model.buffers():
+            ranks.broadcast_(buffer)
+
+
+class Evaluator:
+    """Evaluates a model on the validation set, together with the other ranks.
+
+    Args:
+        model: The bare model, without DDP.
+        source: The validation set.
+        step: What a batch becomes.
+        task: Names the metrics.
+        batch_size: Samples of one forward pass.
+        ranks: The ranks of the trial.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: BatchSource,
+        step: EvaluationStep,
+        task: Task,
+        *,
+        batch_size: int,
+        ranks: Ranks,
+    ) -> None:
+        self._model = model
+        self._source = source
+        self._step = step
+        self._task = task
+        self._ranks = ranks
+        classes = 0 if isinstance(task, Regression) else task.num_classes
+        self._classes = classes
+        self._gathers_scores = len(source) * classes <= _MAX_GATHERED_SCORES
+        shard = evaluation_shard(len(source), ranks.rank, ranks.world_size)
+        self._batches = [shard[at : at + batch_size] for at in range(0, len(shard), batch_size)]
+
+    @property
+    def num_samples(self) -> int:
+        """Size of the validation set."""
+        return len(self._source)
+
+    def run(self) -> tuple[dict[str, Any], int]:
+        """Evaluate; the model is left in train mode.
+
+        Returns:
+            Quality columns, and the number of samples that were counted.
+
+        Raises:
+            WorkloadError: Outputs or labels do not fit the task.
+        """
+        broadcast_buffers(self._model, self._ranks)
+        self._model.eval()
+        sums = EvaluationSums(self._classes, self._ranks.device)
+        outputs: list[EvaluationOutput] = []
+        with torch.no_grad():
+            for batch in self._source.stream(self._batches):
+                output = self._step(self._model, batch)
+                sums.add(output)
+                if self._classes:
+                    outputs.append(
+                        output if self._gathers_scores else replace(output, scores=None)
+                    )
+        self._model.train()
+        sums.reduce_(self._ranks)
+        # Unpadded shards cover the set exactly; anything else would make every metric wrong.
+        assert sums.count == len(self._source), (sums.count, len(self._source))
+        loss, weight = sums.losses.tolist()
+        quality: dict[str, Any] = {"val_loss": loss / weight if weight else None}
+        if isinstance(self._task, Regression):
+            quality |= regression_metrics(
+                RegressionSums(sums.count, *sums.errors.tolist(), *sums.deviation.tolist())
+            )
+        else:
+            quality |= self._classification(sums.confusion, outputs)
+        return quality, sums.count
+
+    def _classification(
+        self, confusion: Tensor, outputs: list[EvaluationOutput]
+    ) -> dict[str, Any]:
+        task = self._task
+        assert not isinstance(task, Regression)
+        positive = task.positive if isinstance(task, Binary) else None
+        quality = classification_metrics(confusion.cpu().numpy(), positive)
+        quality["class_names"] = class_names(task)
+        targets = self._gathered([o.targets.long() for o in outputs])
+        predictions = self._gathered(
+            [o.predictions.long() for o in outputs if o.predictions is not None]
+        )
+        quality["correct_bits"] = np.packbits(targets == predictions).tobytes()
+        quality |= {"auroc": None, "average_precision": None}
+        columns = () if positive is not None else (task.num_classes,)
+        scores = [o.scores.double() for o in outputs if o.scores is not None]
+        if self._ranks.total(len(outputs) - len(scores)) == 0:
+            gathered = self._gathered(scores, columns, torch.float64)
+            quality |= score_metrics(targets, gathered, positive)
+        return quality
+
+    def _gathered(
+        self,
+        parts: list[Tensor],
+        columns: tuple[int, ...] = (),
+        dtype: torch.dtype = torch.int64,
+    ) -> Any:  # noqa: ANN401 - ints or floats
+        """Rows of all ranks in the order of the set; a rank may have none."""
+        empty = torch.zeros((0, *columns), dtype=dtype, device=self._ranks.device)
+        return self._ranks.gather_rows(torch.cat([empty, *parts])).cpu().numpy()

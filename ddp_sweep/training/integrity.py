@@ -1,0 +1,197 @@
+"""Checks of the training itself: is the gradient exact, are the replicas equal, who did what."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddp_sweep.training.batch_steps import TrainingStep
+from ddp_sweep.training.batches import Indices, StepIndices
+from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.loading import BatchSource
+from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.snapshot import RandomState
+
+__all__ = ["DrawCounter", "GradientProbe", "replica_divergence", "traces_comparable"]
+
+_PROBE_SAMPLES = 8
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+class GradientProbe:
+    """Compares the synchronized gradient of one global batch with the exact one.
+
+    The exact gradient is the sum over ranks of each rank's own gradient of its summed losses, in
+    float64, divided by the sum of the weights; DDP has no part in it. All passes get the same
+    samples and start from the same random state.
+
+    Make it before the model is put under DDP: DDP with a static graph counts the backward passes
+    of the bare model as well, and then waits for as many in every step and never synchronizes.
+
+    Args:
+        model: The bare model.
+        step: Loss of one micro-batch.
+        source: The training set.
+        indices: The global batch.
+        ranks: The ranks of the trial.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        step: TrainingStep,
+        source: BatchSource,
+        indices: StepIndices,
+        ranks: Ranks,
+    ) -> None:
+        self._model = model
+        self._indices = indices
+        self._ranks = ranks
+        # Fetched once, since a data set may augment at random.
+        self._batches = [source.fetch(part) for part in indices.micro_batches]
+        self._random = RandomState()
+        share = 0.0 if indices.idle else 1.0
+        self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
+        model.zero_grad()
+        for batch in self._own_batches():
+            result = step(model, batch)
+            (result.total * share).backward()  # type: ignore[no-untyped-call]
+            self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
+        self._own = _gradients(model)
+        model.zero_grad()
+
+    def error(self, gradient_step: GradientStep) -> float | None:
+        """Norm of (synchronized - exact gradient) / norm of the exact one; leaves no gradients.
+
+        Returns:
+            None where the exact gradient is 0.
+        """
+        # The first step of DDP differs from all others: it settles buckets and a static graph.
+        for _ in range(2):
+            self._model.zero_grad()
+            self._random.restore()
+            gradient_step.run(self._indices, iter(self._own_batches()))
+        weight = self._ranks.sum_(self._weight.clone())
+        error = norm = 0.0
+        # One parameter at a time: float64 copies of a whole model would be its memory twice over.
+        for used, own in zip(_gradients(self._model), self._own, strict=True):
+            exact = self._ranks.sum_(own.double()) / weight
+            error += float((used.double() - exact).square().sum())
+            norm += float(exact.square().sum())
+        self._model.zero_grad()
+        return math.sqrt(error / norm) if norm > 0 else None
+
+    def _own_batches(self) -> list[Any]:
+        """Copies, since a model may work in place."""
+        return copy.deepcopy(self._batches)
+
+
+def traces_comparable(
+    model: nn.Module,
+    step: TrainingStep,
+    source: BatchSource,
+    ranks: Ranks,
+    precision: str,
+) -> bool:
+    """Whether the same global batch gives the same update however it is divided among workers.
+
+    Gradients of a few samples in train mode: taken twice, they differ with dropout or random
+    augmentation; taken in two parts and added up, they differ with batch norm. Gradients and not
+    outputs, since a model whose last layer starts at 0 has the same outputs either way.
+    """
+    count = min(_PROBE_SAMPLES, len(source))
+    whole, half = np.arange(count), count // 2
+    tolerance = _TOLERANCE[precision]
+
+    def gradient(parts: list[Indices]) -> list[Tensor]:
+        model.zero_grad()
+        for part in parts:
+            step(model, source.fetch(part)).total.backward()  # type: ignore[no-untyped-call]
+        return _gradients(model)
+
+    first, again = gradient([whole]), gradient([whole])
+    comparable = _close(first, again, tolerance)
+    # Parts of one sample are refused by batch norm.
+    if comparable and half >= 2:
+        comparable = _close(first, gradient([whole[:half], whole[half:]]), tolerance)
+    model.zero_grad()
+    return ranks.smallest(float(comparable)) == 1.0
+
+
+def _close(left: list[Tensor], right: list[Tensor], tolerance: float) -> bool:
+    pairs = zip(left, right, strict=True)
+    gap = sum(float((one - other).double().square().sum()) for one, other in pairs)
+    norm = sum(float(one.double().square().sum()) for one in left)
+    return math.sqrt(gap) <= tolerance * math.sqrt(norm) + 1e-12
+
+
+def _gradients(model: nn.Module) -> list[Tensor]:
+    """Copies of all gradients; zeros where a parameter has none."""
+    return [
+        torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
+        for p in model.parameters()
+        if p.requires_grad
+    ]
+
+
+def replica_divergence(model: nn.Module, ranks: Ranks) -> float | None:
+    """Largest absolute difference of a parameter between two ranks; 0 with one rank.
+
+    Returns:
+        None where a parameter is no finite number: a maximum over ranks may hide it.
+    """
+    if ranks.group is None:
+        return 0.0
+    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    if ranks.smallest(float(finite)) == 0.0:
+        return None
+    largest = torch.zeros(1, dtype=torch.float64, device=ranks.device)
+    for parameter in model.parameters():
+        values = parameter.detach().flatten()
+        extremes = ranks.max_(torch.cat([values, -values]))
+        high, low = extremes.chunk(2)
+        largest = torch.maximum(largest, (high.double() + low.double()).max())
+    return float(largest)
+
+
+class DrawCounter:
+    """Counts from the indices actually used how often each sample was drawn in an epoch.
+
+    Args:
+        num_samples: Size of the training set.
+        ranks: The ranks of the trial.
+    """
+
+    def __init__(self, num_samples: int, ranks: Ranks) -> None:
+        self._num_samples = num_samples
+        self._ranks = ranks
+        self._epochs: dict[int, Tensor] = {}
+        self._first_open = 0
+        self.duplicates = 0
+        """Samples drawn again within an epoch, over all ranks and the epochs closed so far."""
+
+    def add(self, indices: StepIndices) -> None:
+        """Count the samples of one step on this rank."""
+        if indices.idle:
+            return
+        counts = self._epochs.get(indices.epoch)
+        if counts is None:
+            counts = torch.zeros(self._num_samples, dtype=torch.int32)
+            self._epochs[indices.epoch] = counts
+        for part in indices.micro_batches:
+            np.add.at(counts.numpy(), part, 1)
+
+    def close(self, through_epoch: int) -> None:
+        """Add up all epochs before ``through_epoch``; every rank calls it at the same step."""
+        for epoch in range(self._first_open, through_epoch):
+            counts = self._epochs.pop(epoch, None)
+            if counts is None:
+                counts = torch.zeros(self._num_samples, dtype=torch.int32)
+            total = self._ranks.sum_(counts.to(self._ranks.device))
+            self.duplicates += int((total - 1).clamp(min=0).sum())
+        self._first_open = max(self._first_open, through_epoch)

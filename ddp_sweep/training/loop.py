@@ -1,0 +1,87 @@
+"""The training loop: optimizer steps until the budget is spent, with evaluations in between."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from ddp_sweep.training.batches import BatchPlan
+from ddp_sweep.training.context import TrialContext
+from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.integrity import DrawCounter
+from ddp_sweep.training.loading import BatchSource
+from ddp_sweep.training.optimization import LearningRate
+
+__all__ = ["train"]
+
+
+class _TimedBatches:
+    """An iterator that adds up how long it was waited for."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+        self._waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:  # noqa: ANN401 - a batch is what the user makes it
+        began = time.perf_counter()
+        batch = next(self._batches)
+        self._waited += time.perf_counter() - began
+        return batch
+
+    def take_wait_s(self) -> float:
+        """The time waited since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
+
+
+def train(
+    context: TrialContext,
+    plan: BatchPlan,
+    source: BatchSource,
+    gradient_step: GradientStep,
+    optimizer: Optimizer,
+    rate: LearningRate,
+    draws: DrawCounter,
+    *,
+    parameters: list[nn.Parameter],
+    max_gradient_norm: float | None,
+) -> None:
+    """Train until the budget is spent.
+
+    Raises:
+        Stopped: The trial ended before; on every rank at the same step.
+    """
+    steps, ahead = itertools.tee(plan.steps())
+    indices = (part for step in ahead for part in step.micro_batches)
+    batches = _TimedBatches(source.stream(indices))
+    context.start_clock()
+    for step in steps:
+        rate.before_step(context.steps)
+        optimizer.zero_grad()
+        loss = gradient_step.run(step, batches)
+        if max_gradient_norm is not None:
+            clip_grad_norm_(parameters, max_gradient_norm)
+        optimizer.step()
+        draws.add(step)
+        learning_rate = rate.value
+        rate.after_step()
+        context.step_done(
+            loss,
+            samples=step.global_samples,
+            data_wait_s=batches.take_wait_s(),
+            learning_rate=learning_rate,
+        )
+        if context.evaluation_due:
+            context.evaluate(context.samples / plan.num_samples)
+            draws.close(step.epoch)
+            if context.samples < plan.budget:
+                context.start_clock()

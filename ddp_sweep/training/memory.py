@@ -1,0 +1,48 @@
+"""Peak memory of a trial: device memory on a GPU, resident memory on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+__all__ = ["available_memory_bytes", "memory_bytes", "peak_memory_bytes", "reset_peak_memory"]
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak start again from what is held now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR_REFS.exists():
+        # The kernel's peak (VmHWM) never falls by itself; 5 resets it (man 5 proc).
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Largest memory held since the last reset; None where it cannot be read."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if not _CLEAR_REFS.exists():
+        return None
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory held now."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+def available_memory_bytes(device: torch.device) -> int:
+    """Memory the worker's device has; on a CPU that of the host."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)

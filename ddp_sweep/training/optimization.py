@@ -1,0 +1,106 @@
+"""Optimizers and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.spec import TrainingSettings
+from ddp_sweep.workload import Workload
+
+__all__ = ["LearningRate", "build_optimizer", "rate_factor"]
+
+_MOMENTUM = 0.9
+
+
+def build_optimizer(
+    workload: Workload, model: nn.Module, settings: TrainingSettings, learning_rate: float
+) -> Optimizer:
+    """The workload's own optimizer, or SGD with momentum 0.9, or AdamW.
+
+    Raises:
+        WorkloadError: ``build_optimizer`` returned something else, or nothing can be trained.
+    """
+    own = getattr(workload, "build_optimizer", None)
+    if own is not None:
+        optimizer = own(model, learning_rate)
+        if not isinstance(optimizer, Optimizer):
+            raise WorkloadError(
+                f"build_optimizer: expected a torch.optim.Optimizer, got an object of type "
+                f"{type(optimizer).__name__}"
+            )
+        return optimizer
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise WorkloadError("build_model: no parameter of the model requires a gradient")
+    options: dict[str, Any] = {"lr": learning_rate, "weight_decay": settings.weight_decay}
+    # One kernel for all parameters instead of several for each.
+    options["fused"] = all(p.is_floating_point() for p in parameters)
+    if settings.optimizer == "adamw":
+        return AdamW(parameters, **options)
+    return SGD(parameters, momentum=_MOMENTUM, **options)
+
+
+def rate_factor(step: int, total_steps: int, warmup_steps: int, schedule: str) -> float:
+    """What the learning rate of a step (from 0) is multiplied by.
+
+    Rises linearly over the warm-up (Goyal et al. 2017, arXiv:1706.02677, section 2.2), then stays
+    (``constant``) or falls to 0 along half a cosine (Loshchilov and Hutter 2017,
+    arXiv:1608.03983, equation 5).
+
+    >>> [rate_factor(step, 8, 2, "constant") for step in range(3)]
+    [0.5, 1.0, 1.0]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+class LearningRate:
+    """Sets the rate of every step; the workload's own scheduler where it builds one."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        optimizer: Optimizer,
+        settings: TrainingSettings,
+        *,
+        warmup_fraction: float,
+        total_steps: int,
+    ) -> None:
+        self._optimizer = optimizer
+        self._base = [float(group["lr"]) for group in optimizer.param_groups]
+        self._total_steps = total_steps
+        self._warmup_steps = round(warmup_fraction * total_steps)
+        self._schedule = settings.schedule
+        self._factor = 1.0
+        own = getattr(workload, "build_scheduler", None)
+        self._scheduler = own(optimizer, total_steps) if own is not None else None
+        self.before_step(0)
+
+    @property
+    def value(self) -> float:
+        """Rate of the first parameter group."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def before_step(self, step: int) -> None:
+        """Set the rate of a step, counted from 0."""
+        if self._scheduler is not None:
+            return
+        factor = rate_factor(step, self._total_steps, self._warmup_steps, self._schedule)
+        if factor != self._factor:
+            self._factor = factor
+            for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
+                group["lr"] = base * factor
+
+    def after_step(self) -> None:
+        """Tell the workload's own scheduler that a step is done."""
+        if self._scheduler is not None:
+            self._scheduler.step()

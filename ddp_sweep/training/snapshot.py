@@ -1,0 +1,55 @@
+"""Weights, buffers, optimizer and random state, kept so that trying things out changes nothing."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+__all__ = ["RandomState", "Snapshot"]
+
+
+class RandomState:
+    """State of the global generators of Python, numpy and torch (all devices)."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()
+        self._torch = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def restore(self) -> None:
+        """Put the generators back."""
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.set_rng_state(self._torch)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+class Snapshot:
+    """The state of a fresh model and optimizer; :meth:`restore` brings it back in place."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        # On the host: a copy on the device could be what a trial that fits does not fit beside.
+        self._tensors = [tensor.detach().to("cpu", copy=True) for tensor in self._all_tensors()]
+        self._optimizer_state = copy.deepcopy(optimizer.state_dict())
+        self._random = RandomState()
+
+    def _all_tensors(self) -> list[torch.Tensor]:
+        return [*self._model.parameters(), *self._model.buffers()]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put everything back as it was; gradients are cleared."""
+        for tensor, kept in zip(self._all_tensors(), self._tensors, strict=True):
+            tensor.copy_(kept)
+        self._optimizer.load_state_dict(self._optimizer_state)
+        self._optimizer.zero_grad()
+        self._random.restore()

@@ -1,0 +1,87 @@
+"""The clock of a trial: it runs in training steps and stands still in everything else.
+
+Step times come from the processor's clock on a CPU and from device events on a GPU, where the
+device is waited for at the edges of a stretch of steps and not at every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ddp_sweep.training.ranks import Ranks
+
+__all__ = ["StepClock"]
+
+
+class StepClock:
+    """Times the training steps of one rank.
+
+    ``start`` and ``stop`` bound a stretch of steps; every step ends with ``step_done``. The time
+    of a stretch is that of the slowest rank.
+
+    Args:
+        ranks: The ranks of the trial.
+        now: Clock in seconds; another one in tests.
+    """
+
+    def __init__(self, ranks: Ranks, now: Callable[[], float] = time.perf_counter) -> None:
+        self.train_time_s = 0.0
+        """Time of all stretches so far, of the slowest rank in each."""
+        self.data_wait_s: list[float] = []
+        """Time that each step waited for its samples."""
+        self._ranks = ranks
+        self._now = now
+        self._on_device = ranks.device.type == "cuda"
+        self._started: float | None = None
+        self._marks: list[Any] = []
+        self._step_times: list[float] = []
+
+    def start(self) -> None:
+        """Begin a stretch; waits until every rank is here."""
+        self._ranks.barrier()
+        self._marks = [self._mark()]
+        self._started = self._now()
+
+    def step_done(self, data_wait_s: float) -> None:
+        """Mark the end of a step."""
+        self._marks.append(self._mark())
+        self.data_wait_s.append(data_wait_s)
+
+    def elapsed_s(self) -> float:
+        """Time since the stretch began on this rank, without waiting for the device."""
+        assert self._started is not None
+        return self._now() - self._started
+
+    def stop(self) -> None:
+        """End a stretch, if one has begun; all ranks call it together."""
+        if self._started is None:
+            return
+        self._ranks.synchronize()
+        self.train_time_s += self._ranks.largest(self.elapsed_s())
+        self._started = None
+        self._flush()
+
+    def step_times_s(self) -> NDArray[np.float64]:
+        """Time of every step of the finished stretches on this rank, shape [steps]."""
+        return np.array(self._step_times)
+
+    def _mark(self) -> Any:  # noqa: ANN401 - seconds or a CUDA event
+        if not self._on_device:
+            return self._now()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def _flush(self) -> None:
+        pairs = zip(self._marks, self._marks[1:], strict=False)
+        if self._on_device:
+            self._step_times += [before.elapsed_time(after) / 1000 for before, after in pairs]
+        else:
+            self._step_times += [after - before for before, after in pairs]
+        self._marks = []

@@ -1,0 +1,152 @@
+"""A worker process: set up once, then one trial after another."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.schema import Status
+from ddp_sweep.training.context import Progress
+from ddp_sweep.training.host_load import HostLoadMeter
+from ddp_sweep.training.isolation import ProcessState
+from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
+from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.trial import RankTrial
+from ddp_sweep.workload import WorkloadFactory, load_workload, user_traceback
+
+__all__ = ["Worker"]
+
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
+"""In the RuntimeError of a collective when another rank is gone."""
+
+
+class Worker:
+    """One rank of a group of processes that runs trials of several world sizes.
+
+    All ranks construct it together: each takes part in making a process group for every world
+    size, also for those it is not in.
+
+    Args:
+        setup: What the trials to come have in common.
+        rank: Rank of this process in the default process group, which must be there already if
+            any world size is above 1.
+        emit_progress: Gets a dictionary now and then; must not block.
+        node: Name of the node this process runs on; that of the host if None.
+        factory: Makes the workload; loaded as ``setup`` names it if None.
+
+    Raises:
+        WorkloadError: The workload cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        rank: int,
+        *,
+        emit_progress: Callable[[Progress], None],
+        node: str | None = None,
+        factory: WorkloadFactory | None = None,
+    ) -> None:
+        self._emit = emit_progress
+        self._rank = rank
+        self._node = node or socket.gethostname()
+        self._factory = factory or load_workload(setup.workload, setup.base_dir)
+        torch.set_num_threads(setup.threads)
+        # The compiler's own threads and processes would take cores from other workers and outlive
+        # the trial. Read when torch imports its compiler, which it does at its first use.
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        device = _device(setup)
+        self._ranks = {size: _ranks(size, rank, device) for size in sorted(setup.world_sizes)}
+        self._load_meter = HostLoadMeter(_processes_here(self._node, max(setup.world_sizes)))
+        self._state = ProcessState(device)
+        self._first = True
+        self._keep_what_is_loaded()
+
+    def run(self, request: TrialRequest) -> RankReport:
+        """Run one attempt on this rank, which must be among the ranks of the trial.
+
+        Raises:
+            Exception: The workload's own errors; see :meth:`describe_failure`.
+        """
+        ranks = self._ranks[request.trial.world_size]
+        assert ranks is not None
+        identity = {"trial_id": request.trial.trial_id, "attempt": request.attempt}
+        trial = RankTrial(
+            request,
+            self._factory,
+            ranks,
+            node=self._node,
+            load_meter=self._load_meter,
+            emit_progress=lambda progress: self._emit(identity | progress),
+        )
+        report = trial.run()
+        del trial
+        ended = time.perf_counter()
+        self._state.restore()
+        if self._first:
+            self._first = False
+            self._keep_what_is_loaded()
+        seconds = report.seconds | {"clean_up": time.perf_counter() - ended}
+        return replace(report, recycle_reason=self._state.recycle_reason(), seconds=seconds)
+
+    def _keep_what_is_loaded(self) -> None:
+        """Exempt what imports have left in memory from the collections before every trial.
+
+        They would otherwise take longer than all else between two trials. Done before the first
+        trial and after it, since libraries import and cache much at their first use.
+        """
+        gc.collect()
+        gc.freeze()
+
+    def describe_failure(self, error: BaseException) -> RankFailure:
+        """What an exception that left :meth:`run` means.
+
+        A rank whose peer is gone reports ``worker_died``: the cause lies elsewhere.
+        """
+        detail = str(error) if isinstance(error, WorkloadError) else user_traceback(error)
+        return RankFailure(rank=self._rank, status=_status(error), detail=detail)
+
+
+def _status(error: BaseException) -> Status:
+    message = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in message:
+        return Status.OUT_OF_MEMORY
+    # A workload's own lost connection (a download, a data base) is an OSError.
+    lost_peer = isinstance(error, RuntimeError) and any(sign in message for sign in _LOST_PEER)
+    if isinstance(error, dist.DistError) or lost_peer:
+        return Status.WORKER_DIED
+    return Status.WORKLOAD_ERROR
+
+
+def _device(setup: WorkerSetup) -> torch.device:
+    if setup.device_type == "cpu":
+        return torch.device("cpu")
+    # Ray lets a worker see its own GPUs only and has made one of them current.
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _processes_here(node: str, world_size: int) -> list[int]:
+    """Ids of the processes of all ranks on this node."""
+    if world_size == 1:
+        return [os.getpid()]
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, (node, os.getpid()))
+    return [pid for where, pid in everyone if where == node]
+
+
+def _ranks(world_size: int, rank: int, device: torch.device) -> Ranks | None:
+    """This rank's view of a trial of a world size; None where it takes no part."""
+    group = None
+    if world_size > 1:
+        # Called by all ranks, also those outside, in the same order: PyTorch demands it.
+        group = dist.new_group(list(range(world_size)))
+    return Ranks(rank, world_size, device, group) if rank < world_size else None

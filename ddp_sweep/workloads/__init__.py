@@ -1,0 +1,1 @@
+"""Bundled workloads, each a readable example of what a user writes."""

@@ -1,0 +1,42 @@
+"""What every test run must leave behind: no process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import hypothesis
+import psutil
+import pytest
+
+# Machines that run tests are busy; no test here is about time.
+hypothesis.settings.register_profile("ddp_sweep", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("ddp_sweep")
+
+ENDING_S = 20.0
+"""How long helper processes may take to end after what started them has."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Fails the last test if a process that some test started still runs after all of them."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    started = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.pid not in before and not _lasts_as_long_as_python(child)
+    ]
+    _, left = psutil.wait_procs(started, timeout=ENDING_S)
+    assert not left, "still running after the tests: " + "; ".join(map(_describe, left))
+
+
+def _lasts_as_long_as_python(process: psutil.Process) -> bool:
+    """True for the one helper that multiprocessing keeps until the interpreter itself ends."""
+    return "multiprocessing.resource_tracker" in _describe(process)
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return f"{process.pid} (ended)"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddp_sweep.training.batches import BatchPlan, StepIndices, evaluation_shard
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> list[BatchPlan]:
+    """The plans of all ranks of a trial."""
+    world_size = draw(st.integers(1, 5))
+    per_worker = draw(st.integers(1, 7))
+    accumulation = draw(st.integers(1, 3))
+    num_samples = draw(st.integers(1, 90))
+    budget = draw(st.integers(1, 3 * num_samples))
+    seed = draw(st.integers(0, 3))
+    return [
+        BatchPlan(
+            num_samples=num_samples,
+            budget=budget,
+            global_batch_size=world_size * per_worker * accumulation,
+            per_worker_batch_size=per_worker,
+            world_size=world_size,
+            rank=rank,
+            seed=seed,
+        )
+        for rank in range(world_size)
+    ]
+
+
+def plain_batches(plan: BatchPlan) -> list[np.ndarray]:
+    """Batches of one process that knows nothing of ranks."""
+    batches: list[np.ndarray] = []
+    left, epoch = plan.budget, 0
+    while left > 0:
+        order = np.random.default_rng([plan.seed, epoch]).permutation(plan.num_samples)[:left]
+        cuts = range(plan.global_batch_size, len(order), plan.global_batch_size)
+        batches += np.split(order, list(cuts))
+        left -= len(order)
+        epoch += 1
+    return batches
+
+
+def drawn(step: StepIndices) -> list[int]:
+    return [] if step.idle else [int(i) for part in step.micro_batches for i in part]
+
+
+@given(plans())
+def test_ranks_share_the_batches_of_one_process(trial: list[BatchPlan]) -> None:
+    expected = plain_batches(trial[0])
+    steps = list(zip(*(plan.steps() for plan in trial), strict=True))
+    assert [sorted(i for step in ranks for i in drawn(step)) for ranks in steps] == [
+        sorted(batch.tolist()) for batch in expected
+    ]
+    assert [ranks[0].global_samples for ranks in steps] == [len(batch) for batch in expected]
+    assert all(plan.total_steps == len(expected) for plan in trial)
+
+
+@given(plans())
+def test_no_sample_is_drawn_twice_in_an_epoch_and_the_budget_is_met(
+    trial: list[BatchPlan],
+) -> None:
+    epochs: dict[int, list[int]] = {}
+    for plan in trial:
+        for step in plan.steps():
+            epochs.setdefault(step.epoch, []).extend(drawn(step))
+    assert all(len(samples) == len(set(samples)) for samples in epochs.values())
+    assert sum(len(samples) for samples in epochs.values()) == trial[0].budget
+
+
+@given(plans())
+def test_a_rank_takes_every_nth_sample_in_pieces_that_fit(trial: list[BatchPlan]) -> None:
+    for rank, plan in enumerate(trial):
+        for batch, step in zip(plain_batches(plan), plan.steps(), strict=True):
+            assert drawn(step) == batch[rank :: plan.world_size].tolist()
+            sizes = [len(part) for part in step.micro_batches]
+            assert min(sizes) >= 1
+            assert max(sizes) <= plan.per_worker_batch_size
+
+
+@given(plans())
+def test_an_idle_rank_takes_part_in_one_pass(trial: list[BatchPlan]) -> None:
+    for plan in trial:
+        for batch, step in zip(plain_batches(plan), plan.steps(), strict=True):
+            if step.idle:
+                assert len(batch) <= plan.rank
+                assert len(step.micro_batches) == 1
+
+
+@given(plans())
+def test_every_shape_of_a_trial_is_known_beforehand(trial: list[BatchPlan]) -> None:
+    def shape(step: StepIndices) -> tuple[int, ...]:
+        return (step.global_samples, *map(len, step.micro_batches))
+
+    for plan in trial:
+        known = [shape(step) for step in plan.distinct_shapes()]
+        occurring = [shape(step) for step in plan.steps()]
+        assert set(known) == set(occurring)
+        assert len(known) == len(set(known))
+        assert occurring.count(known[0]) == max(map(occurring.count, known))
+
+
+@given(st.integers(1, 60), st.integers(1, 7))
+def test_evaluation_shards_hold_every_sample_once(samples: int, world_size: int) -> None:
+    shards = [evaluation_shard(samples, rank, world_size) for rank in range(world_size)]
+    assert sorted(np.concatenate(shards).tolist()) == list(range(samples))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
