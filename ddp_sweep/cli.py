@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from ddp_sweep.errors import DdpSweepError
 
 if TYPE_CHECKING:
     from ddp_sweep.analysis import Ranking
+    from ddp_sweep.report.export import TextFormat
     from ddp_sweep.spec import Json, SweepSpec
 
 __all__ = ["app", "main"]
@@ -44,6 +45,15 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class RankFormat(StrEnum):
+    """What ``rank`` prints to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
 
 
 class Progress(StrEnum):
@@ -137,7 +147,7 @@ def run(
     ] = None,
     address: Address = None,
     progress: Annotated[
-        Progress, typer.Option(help="auto: nothing where stderr is no terminal.")
+        Progress, typer.Option(help="auto and plain: one line a trial, on stderr.")
     ] = Progress.AUTO,
 ) -> None:
     """Run the trials of a sweep that have no result yet, then rank the configurations."""
@@ -198,10 +208,13 @@ def rank_configurations(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where nothing is recommended.")
     ] = False,
-    output_format: AsFormat = Format.TABLE,
+    output_format: Annotated[
+        RankFormat, typer.Option("--format", help="A table to read, or text for others to use.")
+    ] = RankFormat.TABLE,
 ) -> None:
     """Rank configurations by speed among those whose quality held."""
     from ddp_sweep.analysis import RecommendationStatus, rank
+    from ddp_sweep.report.export import render
 
     ranking = rank(
         source,
@@ -209,10 +222,10 @@ def rank_configurations(
         margins=_assignments(margin) if margin else None,
         target=None if target is None else _assignments([target]),
     )
-    if output_format is Format.JSON:
-        _print_json(ranking.to_json())
-    else:
+    if output_format is RankFormat.TABLE:
         _print_ranking(ranking)
+    else:
+        print(render(ranking, cast("TextFormat", output_format.value)))
     if strict and ranking.recommendation.status is RecommendationStatus.NONE:
         raise typer.Exit(NO_CONFIGURATION_QUALIFIES)
 

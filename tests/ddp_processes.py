@@ -65,6 +65,8 @@ class RankProcesses:
 
 
 def _serve(rank: int, size: int, folder: str, connection: Connection) -> None:
+    # What a worker of Ray has as well; a spawned process would hand its own way of starting on.
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",

@@ -78,7 +78,7 @@ def given_outputs(kind: str, samples: int, seed: int) -> tuple[NDArray[Any], NDA
     targets = rng.permutation(np.resize(labels, samples))
     logits = rng.normal(size=(samples, 6)) + 1.5 * np.eye(6)[targets]
     if kind == "missing":
-        logits[:, 2] = -50.0
+        logits[:, 2] = -15.0
     return logits, targets.astype(np.int64)
 
 

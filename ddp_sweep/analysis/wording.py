@@ -151,6 +151,9 @@ def distinctions(settings: pd.DataFrame) -> list[str]:
     for positions in names.groupby(names).indices.values():
         if len(positions) > 1:
             others = [_other_settings(settings.iloc[position]) for position in positions]
+            if len({other["num_nodes"] for other in others if "num_nodes" in other}) < 2:
+                # Runs that never reached a worker have none; that tells nothing apart.
+                others = [{k: v for k, v in o.items() if k != "num_nodes"} for o in others]
             for position, text in zip(positions, _differences(others), strict=True):
                 found[position] = text
     return found

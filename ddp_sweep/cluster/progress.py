@@ -15,7 +15,7 @@ from ddp_sweep.schema import Status
 __all__ = ["Progress", "ProgressLines", "summary"]
 
 Progress = Literal["auto", "plain", "none"]
-"""auto: lines where stderr is a terminal; plain: always; none: never."""
+"""auto and plain: a line each; none: silence."""
 
 _WORDS = {
     Status.SUCCEEDED: "succeeded",
@@ -42,7 +42,7 @@ class ProgressLines:
 
     def say(self, text: str) -> None:
         """Print a line, unless progress is not wanted."""
-        if self.mode == "plain" or (self.mode == "auto" and sys.stderr.isatty()):
+        if self.mode != "none":
             print(text, file=sys.stderr, flush=True)
 
     def ended(self, assignment: Assignment, ended: Ended, again: bool) -> None:
@@ -64,7 +64,8 @@ def trial_line(
     text = f"[{number} of {planned}] {workers} x {batch}, seed {trial.seed}: {time}"
     text += _WORDS[Status(ended.status)]
     if ended.status != Status.SUCCEEDED and ended.status_detail:
-        text += f" ({ended.status_detail.splitlines()[0]})"
+        # Of an error the last line says what it is, those before where.
+        text += f" ({ended.status_detail.splitlines()[-1].strip()})"
     return text + ("; trying again" if again else "")
 
 

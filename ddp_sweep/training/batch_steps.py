@@ -79,7 +79,7 @@ def evaluation_step(
         with _autocast(device, precision):
             outputs = model(inputs)
         losses = _losses(workload, outputs, targets)
-        scores, values = _scores(task, outputs.float(), targets)
+        scores, values = _scores(task, outputs, targets)
         return EvaluationOutput(
             losses.double().sum(), float(len(losses)), targets.flatten(), scores, values
         )

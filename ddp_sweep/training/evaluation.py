@@ -37,7 +37,8 @@ class EvaluationSums:
     Attributes:
         losses: float64, shape [2]: sum of the losses, sum of the weights.
         errors: float64, shape [2]: sum of the absolute and of the squared errors (regression).
-        deviation: float64, shape [1]: squared deviations of the targets from their mean.
+        moments: float64, shape [2]: sums of the targets and of their squares, less the first of
+            them, which keeps digits that targets far from 0 would lose (regression).
         confusion: int64, shape [classes, classes]; empty for a regression.
         count: Samples.
     """
@@ -45,16 +46,15 @@ class EvaluationSums:
     def __init__(self, classes: int, device: torch.device) -> None:
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.errors = torch.zeros(2, dtype=torch.float64, device=device)
-        self.deviation = torch.zeros(1, dtype=torch.float64, device=device)
+        self.moments = torch.zeros(2, dtype=torch.float64, device=device)
         self.confusion = torch.zeros((classes, classes), dtype=torch.int64, device=device)
         self.count = 0
-        self._mean = torch.zeros(1, dtype=torch.float64, device=device)
+        self._shift = torch.zeros(1, dtype=torch.float64, device=device)
 
     def add(self, output: EvaluationOutput) -> None:
         """Add one batch."""
         self.losses[0] += output.loss_sum
         self.losses[1] += output.weight
-        count = len(output.targets)
         assert output.predictions is not None
         if classes := len(self.confusion):
             cells = output.targets.long() * classes + output.predictions.long()
@@ -64,26 +64,35 @@ class EvaluationSums:
             targets = output.targets.double().flatten()
             errors = output.predictions.double().flatten() - targets
             self.errors += torch.stack([errors.abs().sum(), errors.square().sum()])
-            self._add_deviation(count, targets.mean(), (targets - targets.mean()).square().sum())
-        self.count += count
-
-    def _add_deviation(self, count: int, mean: Tensor, deviation: Tensor) -> None:
-        """Merge means and deviations (Chan, Golub and LeVeque 1983, equation 2.1)."""
-        total = self.count + count
-        gap = mean - self._mean
-        self.deviation += deviation + gap.square() * (self.count * count / total)
-        self._mean += gap * (count / total)
+            if self.count == 0:
+                self._shift = targets[:1]
+            shifted = targets - self._shift
+            self.moments += torch.stack([shifted.sum(), shifted.square().sum()])
+        self.count += len(output.targets)
 
     def reduce_(self, ranks: Ranks) -> None:
         """Add up the shards of all ranks."""
-        total = int(ranks.total(self.count))
-        mean = ranks.sum_(self._mean * (self.count / total))
-        self.deviation += self.count * (self._mean - mean).square()
-        parts = [self.losses, self.errors, self.deviation, self.confusion.flatten().double()]
-        joined = ranks.sum_(torch.cat(parts))
-        self.losses, self.errors, self.deviation = joined[:2], joined[2:4], joined[4:5]
-        self.confusion = joined[5:].long().view_as(self.confusion)
-        self.count, self._mean = total, mean
+        self._shift_to_first_target_of_rank_0(ranks)
+        whole = [self.losses, self.errors, self.moments, self.confusion.flatten().double()]
+        count = torch.tensor([self.count], dtype=torch.float64, device=ranks.device)
+        joined = ranks.sum_(torch.cat([count, *whole]))
+        self.count = int(joined[0])
+        self.losses, self.errors, self.moments = joined[1:3], joined[3:5], joined[5:7]
+        self.confusion = joined[7:].long().view_as(self.confusion)
+
+    def _shift_to_first_target_of_rank_0(self, ranks: Ranks) -> None:
+        shift = self._shift.clone()
+        ranks.broadcast_(shift)
+        gap = self._shift - shift
+        first, second = self.moments.chunk(2)
+        second = second + 2 * gap * first + self.count * gap.square()
+        self.moments = torch.cat([first + self.count * gap, second])
+
+    @property
+    def deviation(self) -> float:
+        """Sum of the squared deviations of the targets from their mean."""
+        first, second = self.moments.tolist()
+        return float(second - first**2 / self.count)
 
 
 def broadcast_buffers(model: nn.Module, ranks: Ranks) -> None:
@@ -160,7 +169,7 @@ class Evaluator:
         quality: dict[str, Any] = {"val_loss": loss / weight if weight else None}
         if isinstance(self._task, Regression):
             quality |= regression_metrics(
-                RegressionSums(sums.count, *sums.errors.tolist(), *sums.deviation.tolist())
+                RegressionSums(sums.count, *sums.errors.tolist(), sums.deviation)
             )
         else:
             quality |= self._classification(sums.confusion, outputs)

@@ -22,10 +22,13 @@ __all__ = ["train"]
 
 
 class _TimedBatches:
-    """An iterator that adds up how long it was waited for."""
+    """An iterator that adds up how long it was waited for.
+
+    The first batch is fetched at once: loading processes that still start are not part of a step.
+    """
 
     def __init__(self, batches: Iterator[Any]) -> None:
-        self._batches = batches
+        self._batches = itertools.chain([next(batches)], batches)
         self._waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:

@@ -80,9 +80,7 @@ def measured(
     if fault is not None:
         assert isinstance(wrapped, DistributedDataParallel)
         wrapped.register_comm_hook(ranks.group, FAULTS[fault])
-    gradient_step = GradientStep(
-        wrapped, step, list(model.parameters()), ranks, weighted=weighted
-    )
+    gradient_step = GradientStep(wrapped, step, list(model.parameters()), ranks, weighted=weighted)
     error = probe.error(gradient_step)
     gradient_step.run(indices, iter([source.fetch(part) for part in indices.micro_batches]))
     return [_array(parameter) for parameter in model.parameters()], error

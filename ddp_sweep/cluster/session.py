@@ -1,0 +1,169 @@
+"""One run of a sweep on a cluster: from connecting until the workers are gone again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ddp_sweep.cluster.capacity import ClusterConnection, connect
+from ddp_sweep.cluster.environment import quiet_driver
+from ddp_sweep.cluster.interrupts import drain_on_interrupt
+from ddp_sweep.cluster.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.progress import Progress, ProgressLines
+from ddp_sweep.cluster.schedule import Assignment, Schedule
+from ddp_sweep.cluster.serving import GangSettings, WorkerFactory
+from ddp_sweep.cluster.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.reporter import AttemptResult, Reporter
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import Status
+from ddp_sweep.spec import SweepSpec
+from ddp_sweep.training.messages import TrialRequest, WorkerSetup
+
+__all__ = ["Session"]
+
+
+@dataclass
+class Session:
+    """One run of a sweep, from connecting to the cluster until it is left again."""
+
+    spec: SweepSpec
+    folder: ResultsFolder
+    reporter: Reporter
+    plan_for: Callable[[int | None], Plan]
+    worker_factory: WorkerFactory
+    progress: Progress
+    ran: int = 0
+    plan: Plan | None = None
+    schedule: Schedule | None = None
+
+    def run(self, address: str | None) -> bool:
+        """Run what is pending; whether it was interrupted."""
+        interrupted = False
+        try:
+            with quiet_driver(), connect(address, self.spec) as cluster:
+                interrupted = self._run_on(cluster)
+        except KeyboardInterrupt:
+            interrupted = True
+        # Only now that the workers are gone can no result come any more.
+        if self.schedule is not None and self.schedule.running is not None:
+            self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+        return interrupted
+
+    def _run_on(self, cluster: ClusterConnection) -> bool:
+        plan = self.plan = self.plan_for(cluster.capacity)
+        ledger = Ledger(self.folder.read())
+        for infeasible in ledger.without_row(plan.infeasible):
+            self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
+        pending = ledger.pending(plan.trials)
+        if not pending:
+            return False
+        schedule = self.schedule = Schedule(
+            pending, ledger.attempts_made, self.spec.resources.max_attempts
+        )
+        lines = ProgressLines(
+            mode=self.progress,
+            planned=len(plan.trials) + len(plan.infeasible),
+            done=len(plan.trials) + len(plan.infeasible) - len(pending),
+        )
+        return self._drive(schedule, pending, cluster, lines)
+
+    def _drive(
+        self,
+        schedule: Schedule,
+        pending: tuple[Trial, ...],
+        cluster: ClusterConnection,
+        lines: ProgressLines,
+    ) -> bool:
+        interrupted = False
+
+        def drain() -> None:
+            nonlocal interrupted
+            interrupted = True
+            schedule.drain()
+            lines.say("stopping after the running trial; Ctrl-C again stops at once")
+
+        def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
+            self.ran += 1
+            lines.ended(assignment, ended, again)
+
+        searcher = ScheduleSearcher(schedule, on_end, self._recover)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix="ddp-sweep-", ignore_cleanup_errors=True
+            ) as scratch,
+            drain_on_interrupt(drain),
+        ):
+            lines.say(f"starting workers for {len(pending)} trials")
+            run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
+        if searcher.fatal is not None:
+            raise searcher.fatal
+        return interrupted and schedule.remaining > 0
+
+    def _recover(
+        self,
+        assignment: Assignment,
+        status: Status = Status.WORKER_DIED,
+        detail: str = "the process that drives the workers died",
+    ) -> Ended:
+        """How an attempt ended that no result came of; writes its row where there is none."""
+        trial, attempt = assignment.trial, assignment.attempt
+        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
+        if recorded is not None:
+            return Ended(status=recorded.status, status_detail=recorded.status_detail)
+        self.reporter.commit(
+            AttemptResult(
+                trial=trial,
+                attempt=attempt,
+                status=status,
+                status_detail=detail,
+                finished_at=datetime.now(UTC),
+            )
+        )
+        return Ended(status=status, status_detail=detail)
+
+    def _blueprint(
+        self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path
+    ) -> LaneBlueprint:
+        spec, plan = self.spec, self.plan
+        assert plan is not None
+        # All of the plan and not only what is pending: a resumed sweep measures as the first did.
+        world_sizes = tuple(sorted({trial.world_size for trial in plan.trials}))
+        requests = tuple(
+            TrialRequest(
+                trial=trial,
+                attempt=0,
+                data=spec.data,
+                quality=spec.quality,
+                probes=spec.probes,
+                trial_timeout_s=spec.resources.trial_timeout_s,
+            )
+            for trial in pending
+        )
+        gang = GangSettings(
+            world_size=max(world_sizes),
+            setup=WorkerSetup(
+                workload=spec.workload,
+                base_dir=spec.base_dir,
+                world_sizes=world_sizes,
+                device_type=cluster.device_type,
+                threads=spec.resources.cpus_per_worker,
+            ),
+            worker_factory=self.worker_factory,
+            resources_per_worker=_resources_per_worker(spec, cluster),
+            placement_strategy=spec.resources.placement_strategy.upper(),
+            start_timeout_s=spec.resources.start_timeout_s,
+            stall_timeout_s=spec.resources.stall_timeout_s,
+            storage=scratch,
+        )
+        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+
+
+def _resources_per_worker(spec: SweepSpec, cluster: ClusterConnection) -> dict[str, float]:
+    resources: dict[str, float] = {"CPU": spec.resources.cpus_per_worker}
+    if cluster.device_type == "cuda":
+        resources["GPU"] = spec.resources.gpus_per_worker
+    return resources

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+from ddp_processes import RankProcesses
+from trial_runs import request, run_trial
+
+from ddp_sweep.schema import Status
+
+pytestmark = pytest.mark.ddp
+LAYERS = "training_workloads:Layers"
+
+
+@pytest.mark.parametrize(
+    ("kind", "comparable"),
+    [
+        ("plain", True),
+        ("zero", True),
+        ("batch_norm", False),
+        ("dropout", False),
+        ("batch_norm dropout", False),
+        ("batch_norm zero", False),
+        ("dropout zero", False),
+        ("augment", False),
+    ],
+)
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_the_probe_knows_whether_traces_can_be_compared(
+    pool: RankProcesses, kind: str, world_size: int, comparable: bool
+) -> None:
+    training = {"samples": 180, "evaluations": 3}
+    wanted = request(LAYERS, world_size, 18, options={"kind": kind}, training=training)
+    report = pool.run(run_trial, LAYERS, wanted)[0]
+    assert report.traces_comparable is comparable
+    # Divergence of the traces is information, no fault.
+    assert report.status is Status.SUCCEEDED
+    assert report.gradient_error < 1e-6
+    assert report.replica_divergence == 0.0
+    assert report.eval_samples == 41
