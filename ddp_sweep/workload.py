@@ -43,25 +43,16 @@ __all__ = [
 ]
 
 _CLASSIFICATION_METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "mcc",
-    "auroc",
-    "average_precision",
+    *("accuracy", "balanced_accuracy", "precision", "recall"),
+    *("f1", "mcc", "auroc", "average_precision"),
 )
 _LOSSES = ("train_loss", "val_loss")
 
-
-def _folder(file: str) -> str:
-    return str(Path(file).parent) + os.sep
-
-
+# Folders of files whose lines are left out of a user's traceback.
+_OURS, _IMPORTS, _TORCH = (
+    str(Path(file).parent) + os.sep for file in (__file__, importlib.__file__, torch.__file__)
+)
 _BUNDLED = str(Path(__file__).parent / "workloads") + os.sep
-_MACHINERY = (_folder(__file__), _folder(importlib.__file__), "<frozen")
-_TORCH = _folder(torch.__file__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +143,10 @@ class Workload(Protocol):
     ``build_scheduler(optimizer, total_steps) -> LRScheduler``, ``collate(samples) -> batch``.
     """
 
-    task: Task
+    @property
+    def task(self) -> Task:
+        """What is to be predicted; a plain attribute will do."""
+        ...
 
     def build_model(self) -> nn.Module:
         """A fresh model; global generators are seeded with the trial's seed beforehand."""
@@ -273,7 +267,8 @@ def user_traceback(error: BaseException, *, frames: int = 5) -> str:
     kept = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(_BUNDLED) or not frame.filename.startswith(_MACHINERY)
+        if frame.filename.startswith(_BUNDLED)
+        or not frame.filename.startswith((_OURS, _IMPORTS, "<frozen"))
     ]
     users = [frame for frame in kept if not frame.filename.startswith(_TORCH)]
     shown = (users or kept)[-frames:]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +147,7 @@ class _Jittered(TensorDataset):
         self._rng = np.random.default_rng(0)
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        point, label = super().__getitem__(index)
+        point, label = (tensor[index] for tensor in self.tensors)
         return point + torch.from_numpy(self._rng.normal(size=6)).float(), label
 
 
@@ -174,6 +172,14 @@ class Layers(_Blobs):
     def build_data(self) -> Any:
         train, validation = super().build_data()
         return _Jittered(*train.tensors) if self.kind == "augment" else train, validation
+
+
+class Chance(_Blobs):
+    """The loss of a batch is a random number."""
+
+    def training_step(self, model: nn.Module, batch: Any) -> LossSum:
+        outputs = model(batch[0])
+        return LossSum(outputs.sum() * 0.0 + torch.rand(()) * len(outputs), len(outputs))
 
 
 class OneBadRow(_Blobs):
@@ -229,22 +235,16 @@ class Nasty(_Blobs):
         return _Mischief()
 
 
+_RELEASED = threading.Event()
+
+
 class LeavesThread(_Blobs):
-    """Starts a thread in every trial and leaves it running for a while."""
+    """Starts a thread and leaves it running until :func:`release_threads` is called."""
 
     def build_model(self) -> nn.Module:
-        threading.Thread(target=time.sleep, args=(3,), name="left behind").start()
+        threading.Thread(target=_RELEASED.wait, args=(60,), name="left behind").start()
         return super().build_model()
 
 
-class ShiftedBuffers(Layers):
-    """Batch norm whose running statistics differ between the ranks, and a buffer of each kind."""
-
-    def __init__(self) -> None:
-        super().__init__("batch_norm")
-
-
-def module_file(folder: Path, text: str) -> Path:
-    path = folder / "my_workload.py"
-    path.write_text(text)
-    return path
+def release_threads(_rank: int) -> None:
+    _RELEASED.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from ddp_sweep.errors import AddressError, CapacityError
 from ddp_sweep.spec import ResourceSettings, SweepSpec
 
 __all__ = ["ClusterConnection", "NodeResources", "connect", "largest_world_size", "resolve_device"]
+
+_CONNECT_TIMEOUT_S = 10.0
 
 DeviceType = Literal["cpu", "cuda"]
 
@@ -110,6 +113,26 @@ def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
+def _require_listener(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str | None, error: Exception) -> CapacityError:
+    where = "Ray could not be started here" if address is None else f"no cluster at {address}"
+    return CapacityError(
+        f"{where}: {error}\nCheck the address and that `ray status` works there (other hosts "
+        "also need the cluster's token in RAY_AUTH_TOKEN), or leave --address out to run on "
+        "this machine"
+    )
+
+
 def _initialize(address: str | None, spec: SweepSpec) -> None:
     variables = cluster_variables(start_timeout_s=spec.resources.start_timeout_s)
     settings: dict[str, Any] = {
@@ -126,15 +149,12 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
             # Without the dashboard nobody cleans up after Ray Train processes that were killed.
             "include_dashboard": True,
         }
+    else:
+        _require_listener(address)
     try:
         ray.init(address=address or "local", **settings)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = "Ray could not be started here" if address is None else f"no cluster at {address}"
-        raise CapacityError(
-            f"{where}: {error}\nCheck the address and that `ray status` works there (other hosts "
-            "also need the cluster's token in RAY_AUTH_TOKEN), or leave --address out to run on "
-            "this machine"
-        ) from error
+        raise _no_cluster(address, error) from error
 
 
 def _describe(spec: SweepSpec) -> ClusterConnection:

@@ -67,7 +67,7 @@ def run_sweep(
         output: Results folder; one that another run of the same sweep began is gone on with.
         address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
         workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
-        progress: Lines on stderr: ``auto`` where it is a terminal, ``plain`` or ``none``.
+        progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
         resume_command: What to name in the message as the way to go on after an interruption.
         worker_factory: What runs trials in the process of a rank, in place of
             :class:`ddp_sweep.training.worker.Worker`.

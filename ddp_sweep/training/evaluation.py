@@ -168,8 +168,9 @@ class Evaluator:
         loss, weight = sums.losses.tolist()
         quality: dict[str, Any] = {"val_loss": loss / weight if weight else None}
         if isinstance(self._task, Regression):
+            absolute, squared = sums.errors.tolist()
             quality |= regression_metrics(
-                RegressionSums(sums.count, *sums.errors.tolist(), sums.deviation)
+                RegressionSums(sums.count, absolute, squared, sums.deviation)
             )
         else:
             quality |= self._classification(sums.confusion, outputs)

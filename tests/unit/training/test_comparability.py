@@ -5,9 +5,11 @@ from ddp_processes import RankProcesses
 from trial_runs import request, run_trial
 
 from ddp_sweep.schema import Status
+from ddp_sweep.training.messages import TrialRequest
 
 pytestmark = pytest.mark.ddp
 LAYERS = "training_workloads:Layers"
+CHANCE = "training_workloads:Chance"
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,17 @@ def test_the_probe_knows_whether_traces_can_be_compared(
     assert report.gradient_error < 1e-6
     assert report.replica_divergence == 0.0
     assert report.eval_samples == 41
+
+
+def test_every_rank_draws_random_numbers_of_its_own(pool: RankProcesses) -> None:
+    def wanted(world_size: int) -> TrialRequest:
+        return request(CHANCE, world_size, 10, seed=5, training={"samples": 100})
+
+    one, two, again = (
+        pool.run(run_trial, CHANCE, wanted(world_size))[0] for world_size in (1, 2, 2)
+    )
+    # The mean of two ranks' numbers, one of which is that of the single worker.
+    second_ranks = 2 * two.steps.train_loss - one.steps.train_loss
+    assert ((second_ranks >= 0) & (second_ranks < 1)).all()
+    assert (abs(second_ranks - one.steps.train_loss) > 1e-6).all()
+    assert (again.steps.train_loss == two.steps.train_loss).all()

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from ddp_processes import RankProcesses
 from plain_loop import Problem, digits, fraud, whole_batch_gradient
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 from training_workloads import OddDigits
 from trial_runs import group_ranks
@@ -29,21 +30,35 @@ SEED = 5
 STEPS = {"full": 0, "last, uneven": -1}
 
 
-def _sum_instead_of_mean(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Any]:
+def _sum_instead_of_mean(state: Any, bucket: Any) -> Any:
     work = dist.all_reduce(bucket.buffer(), group=state, async_op=True)
     return work.get_future().then(lambda done: done.value()[0])
 
 
-def _stay_apart(_state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Any]:
+def _stay_apart(_state: Any, bucket: Any) -> Any:
     future: torch.futures.Future[Any] = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future
 
 
+class _ApartAfterTheFirstStep:
+    """What DDP with a static graph does once it has miscounted."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def __call__(self, state: Any, bucket: Any) -> Any:
+        self._steps += bucket.is_last()
+        apart = self._steps > bucket.is_last()
+        return _stay_apart(state, bucket) if apart else allreduce_hook(state, bucket)
+
+
+LATER = _ApartAfterTheFirstStep()
 # Lambdas, since DDP refuses hooks whose annotations are strings, as they all are here.
 FAULTS = {
     "sum": lambda state, bucket: _sum_instead_of_mean(state, bucket),
     "apart": lambda state, bucket: _stay_apart(state, bucket),
+    "apart after the first step": lambda state, bucket: LATER(state, bucket),
 }
 
 
@@ -125,7 +140,9 @@ def test_the_gradient_is_that_of_one_process_on_the_whole_batch(
         assert error < 1e-6
 
 
-@pytest.mark.parametrize(("fault", "least"), [("sum", 0.9), ("apart", 0.1)])
+@pytest.mark.parametrize(
+    ("fault", "least"), [("sum", 0.9), ("apart", 0.1), ("apart after the first step", 0.1)]
+)
 def test_the_probe_notices_gradients_that_are_wrong(
     pool: RankProcesses, fault: str, least: float
 ) -> None:

@@ -17,6 +17,7 @@ from ddp_sweep.training.isolation import ProcessState, seed_everything
 from ddp_sweep.training.memory import memory_bytes, peak_memory_bytes, reset_peak_memory
 
 CPU = torch.device("cpu")
+BACKENDS: Any = torch.backends
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ MISCHIEF: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
     ),
     "new global flag": (
-        set_precision(torch.backends, "tf32"),
-        lambda: torch.backends.fp32_precision,
+        set_precision(BACKENDS, "tf32"),
+        lambda: BACKENDS.fp32_precision,
     ),
     "benchmark": (
         lambda: setattr(torch.backends.cudnn, "benchmark", True),

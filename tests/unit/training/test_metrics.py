@@ -35,9 +35,8 @@ def test_metrics_of_a_confusion_matrix_are_scikit_learns(
 ) -> None:
     classes, pairs = drawn
     truth, predicted = np.array(pairs).T
-    ours = classification_metrics(
-        sk.confusion_matrix(truth, predicted, labels=range(classes)), None
-    )
+    confusion = sk.confusion_matrix(truth, predicted, labels=range(classes))
+    ours = classification_metrics(confusion, positive=None)
     macro = sk.precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
     each = sk.precision_recall_fscore_support(
         truth, predicted, labels=range(classes), zero_division=0

@@ -14,10 +14,12 @@ from ddp_sweep.spec import TrainingSettings
 from ddp_sweep.training.optimization import LearningRate, build_optimizer, rate_factor
 
 PLAIN = "training_workloads:Layers"
+BARE: Any = object()
+"""A workload that builds neither optimizer nor scheduler."""
 
 
 def rates(
-    schedule: str, warmup_fraction: float, total_steps: int, workload: object = None
+    schedule: Any, warmup_fraction: float, total_steps: int, workload: Any = BARE
 ) -> list[float]:
     """The rates of all steps of a trial at a base rate of 1."""
     settings = TrainingSettings(learning_rate=1.0, schedule=schedule)
@@ -80,10 +82,10 @@ def test_a_workloads_own_scheduler_is_used_instead() -> None:
 def test_optimizers_are_those_of_the_settings() -> None:
     model = nn.Linear(2, 1)
     settings = TrainingSettings(learning_rate=1.0, optimizer="adamw", weight_decay=0.1)
-    adamw = build_optimizer(None, model, settings, 0.3)
+    adamw = build_optimizer(BARE, model, settings, 0.3)
     assert isinstance(adamw, torch.optim.AdamW)
     assert (adamw.defaults["lr"], adamw.defaults["weight_decay"]) == (0.3, 0.1)
-    sgd = build_optimizer(None, model, TrainingSettings(learning_rate=1.0), 0.3)
+    sgd = build_optimizer(BARE, model, TrainingSettings(learning_rate=1.0), 0.3)
     assert isinstance(sgd, torch.optim.SGD)
     assert sgd.defaults["momentum"] == 0.9
 
@@ -95,10 +97,11 @@ class NoOptimizer:
 
 def test_what_is_no_optimizer_is_refused() -> None:
     settings = TrainingSettings(learning_rate=1.0)
-    with pytest.raises(WorkloadError, match="expected a torch.optim.Optimizer, got .* float"):
-        build_optimizer(NoOptimizer(), nn.Linear(2, 1), settings, 0.1)
+    own: Any = NoOptimizer()
+    with pytest.raises(WorkloadError, match=r"expected a torch.optim.Optimizer, got .* float"):
+        build_optimizer(own, nn.Linear(2, 1), settings, 0.1)
     with pytest.raises(WorkloadError, match="no parameter of the model requires a gradient"):
-        build_optimizer(None, nn.ReLU(), settings, 0.1)
+        build_optimizer(BARE, nn.ReLU(), settings, 0.1)
 
 
 @pytest.mark.ddp

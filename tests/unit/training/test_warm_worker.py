@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ddp_processes import RankProcesses
+from training_workloads import release_threads
 from trial_runs import process_state, repeated, request, run_trial
 
 pytestmark = pytest.mark.ddp
@@ -39,7 +40,9 @@ def test_a_trial_ends_the_same_first_in_a_fresh_worker_and_fiftieth_in_a_warm_on
     assert accuracies[0] == accuracies[1] > 0.5
 
 
-def test_a_trial_that_leaves_a_thread_asks_for_a_new_process(tmp_path: Path) -> None:
-    with RankProcesses(1, tmp_path) as fresh:
-        report = fresh.run(run_trial, LEAVES_THREAD, request(LEAVES_THREAD, 1, 24))[0]
+def test_a_trial_that_leaves_a_thread_asks_for_a_new_process(pool: RankProcesses) -> None:
+    try:
+        report = pool.run(run_trial, LEAVES_THREAD, request(LEAVES_THREAD, 1, 24))[0]
+    finally:
+        pool.run(release_threads)
     assert report.recycle_reason == "threads left running: left behind"

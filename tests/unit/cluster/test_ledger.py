@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from plan_samples import plan, spec, trials
+
+from ddp_sweep.cluster.failures import STALLED
+from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked, settle_spec
+from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
+from ddp_sweep.plan import Trial
+from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import Status
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FACTS = SweepFacts(
+    sweep="sample",
+    session_id="s",
+    placement="exclusive",
+    price_per_worker_hour=None,
+    ray_version="1",
+    ddp_sweep_version="1",
+    code_version="1:1",
+)
+
+
+def write(
+    folder: ResultsFolder, trial: Trial, status: Status, *, attempt: int = 1, detail: str = ""
+) -> None:
+    Reporter(folder, FACTS).commit(
+        AttemptResult(
+            trial=trial,
+            attempt=attempt,
+            status=status,
+            status_detail=detail or None,
+            finished_at=NOON,
+        )
+    )
+
+
+def ledger_of(folder: ResultsFolder) -> Ledger:
+    return Ledger(folder.read())
+
+
+def test_what_has_a_result_is_not_run_again_and_what_was_lost_is(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    planned = trials(seeds=5)
+    ends = [
+        (Status.SUCCEEDED, "", False),
+        (Status.WORKLOAD_ERROR, "boom", False),
+        (Status.OUT_OF_MEMORY, "", False),
+        (Status.DIVERGED, "", False),
+        (Status.TIMED_OUT, "over trial_timeout_s", False),
+        (Status.TIMED_OUT, f"{STALLED}no progress", True),
+        (Status.WORKER_DIED, "", True),
+        (Status.NODE_LOST, "", True),
+        (Status.INTERRUPTED, "", True),
+    ]
+    for trial, (status, detail, _) in zip(planned, ends, strict=False):
+        write(folder, trial, status, detail=detail)
+    expected = [t for t, (_, _, again) in zip(planned, ends, strict=False) if again]
+    assert list(ledger_of(folder).pending(planned)) == [*expected, planned[-1]]
+
+
+def test_the_last_attempt_counts(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    first, second = trials(seeds=1)
+    write(folder, first, Status.WORKER_DIED)
+    write(folder, first, Status.SUCCEEDED, attempt=2)
+    write(folder, second, Status.INTERRUPTED, attempt=3)
+    ledger = ledger_of(folder)
+    assert ledger.pending([first, second]) == (second,)
+    assert ledger.attempts_made == {first.trial_id: 2, second.trial_id: 3}
+    assert ledger.statuses(plan(seeds=1)) == ["succeeded"]
+
+
+def test_an_infeasible_trial_is_written_once_and_run_where_it_fits(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    small, large = plan(seeds=1, capacity=1), plan(seeds=1)
+    folder.path.mkdir(exist_ok=True)
+    assert ledger_of(folder).without_row(small.infeasible) == small.infeasible
+    for infeasible in small.infeasible:
+        Reporter(folder, FACTS).commit_infeasible(infeasible, NOON)
+    ledger = ledger_of(folder)
+    assert ledger.without_row(small.infeasible) == ()
+    assert ledger.statuses(small) == ["infeasible"]
+    assert ledger.pending(large.trials) == large.trials
+
+
+def test_an_attempt_is_recorded_from_the_moment_its_row_is_written(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    trial = trials()[0]
+    assert attempt_recorded(folder, trial.trial_id, 1) is None
+    write(folder, trial, Status.DIVERGED, detail="loss is nan")
+    recorded = attempt_recorded(folder, trial.trial_id, 1)
+    assert recorded is not None
+    assert (recorded.status, recorded.status_detail) == ("diverged", "loss is nan")
+    assert attempt_recorded(folder, trial.trial_id, 2) is None
+
+
+def test_the_sweep_file_is_kept_and_a_change_is_named(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    settle_spec(folder, spec(seeds=2))
+    # Nothing was measured yet: a change costs nothing.
+    settle_spec(folder, spec(seeds=1))
+    write(folder, trials(seeds=1)[0], Status.SUCCEEDED)
+    settle_spec(folder, spec(seeds=1))
+    with pytest.raises(SpecChangedError, match=r"sweep.world_size: \[1, 2\] there, \[4\] now"):
+        settle_spec(folder, spec(seeds=1, world_sizes=(4,)))
+
+
+def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "results")
+    other = """
+import sys
+from pathlib import Path
+from ddp_sweep.cluster.ledger import locked
+from ddp_sweep.errors import FolderInUseError
+from ddp_sweep.results import ResultsFolder
+try:
+    with locked(ResultsFolder(Path(sys.argv[1]))):
+        print("in")
+except FolderInUseError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", other, str(folder.path)]
+
+    def said() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with locked(folder):
+        with pytest.raises(FolderInUseError), locked(folder):
+            pass
+        assert "another run is writing" in said()
+        assert "process " in said()
+    assert said().strip() == "in"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="file"), locked(ResultsFolder(tmp_path / "file" / "x")):
+        pass

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.workload import (
+    Binary,
+    Multiclass,
+    class_names,
+    code_version,
+    load_workload,
+    user_traceback,
+)
+from ddp_sweep.workloads.digits import Digits
+
+GOOD = """
+from beside import VALUE
+
+class Mine:
+    value = VALUE
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def test_a_workload_is_loaded_from_a_module() -> None:
+    assert load_workload("ddp_sweep.workloads.digits:Digits") is Digits
+
+
+def test_a_workload_is_loaded_from_a_file_with_what_lies_beside_it(folder: Path) -> None:
+    (folder / "mine.py").write_text(GOOD)
+    (folder / "beside.py").write_text("VALUE = 7")
+    relative: Any = load_workload("mine.py:Mine", folder)
+    absolute: Any = load_workload(f"{folder}/mine.py:Mine")
+    assert (relative.value, absolute.value) == (7, 7)
+    del sys.modules["beside"]
+
+
+def test_files_of_the_same_name_are_not_taken_for_each_other(folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "workload.py").write_text(f"class W:\n    name = {name!r}")
+    one: Any = load_workload("one/workload.py:W", folder)
+    two: Any = load_workload("two/workload.py:W", folder)
+    assert (one.name, two.name) == ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("digits", "expected module:attribute or path/to/file.py:attribute"),
+        (":Digits", "expected module:attribute"),
+        ("ddp_sweep.workloads.digits:", "expected module:attribute"),
+        ("ddp_sweep.workloads.digits:Digit", "has no 'Digit'; did you mean 'Digits'?"),
+        ("ddp_sweep.workloads.digits:xyzzy", "has no 'xyzzy'"),
+        ("ddp_sweep.workloads.digitz:Digits", "no module named 'ddp_sweep.workloads.digitz'"),
+        ("no_such_package.at_all:X", "give a file as path/to/file.py:attribute"),
+        ("missing.py:X", "there is no file "),
+        ("ddp_sweep.schema:SCHEMA_VERSION", "SCHEMA_VERSION is of type int; expected a class"),
+    ],
+)
+def test_a_workload_that_cannot_be_found_is_named(target: str, message: str, folder: Path) -> None:
+    with pytest.raises(WorkloadError) as caught:
+        load_workload(target, folder)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"workload {target!r}")
+
+
+@pytest.mark.parametrize(
+    ("text", "last_line"),
+    [
+        ("import json\njson.loads('{')", "json.decoder.JSONDecodeError: "),
+        ("class W:\n  def", "SyntaxError: "),
+        ("import not_installed_here", "ModuleNotFoundError: No module named 'not_installed_here'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_an_import_that_raises_shows_the_users_own_traceback(
+    text: str, last_line: str, folder: Path
+) -> None:
+    (folder / "broken.py").write_text(text)
+    with pytest.raises(WorkloadError) as caught:
+        load_workload("broken.py:W", folder)
+    message = str(caught.value)
+    assert "cannot be imported" in message
+    assert message.splitlines()[-1].startswith(last_line)
+    assert "broken.py" in message
+    assert "importlib" not in message
+    assert "ddp_sweep/workload.py" not in message
+    assert len(message.splitlines()) < 15
+
+
+def test_a_module_that_raises_shows_no_line_of_the_import_system(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "raising_module.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(WorkloadError) as caught:
+        load_workload("raising_module:W")
+    message = str(caught.value)
+    assert "importlib" not in message
+    assert message.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+class _Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer: nn.Module = nn.Linear(3, 3)
+        for _ in range(6):
+            layer = nn.Sequential(layer)
+        self.layers = layer
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layers(inputs[:, :2])  # type: ignore[no-any-return]
+
+
+def test_the_users_line_is_not_lost_among_those_of_torch() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        _Deep()(torch.ones(4, 3))
+    text = user_traceback(caught.value)
+    assert "self.layers(inputs[:, :2])" in text
+    assert "torch/nn" not in text
+
+    # Where nobody but torch has a line, its lines are better than none.
+    with pytest.raises(RuntimeError) as inside:
+        nn.Linear(3, 3)(torch.ones(4, 2))
+    assert inside.value.__traceback__ is not None
+    only_torch = inside.value.with_traceback(inside.value.__traceback__.tb_next)
+    assert "torch/nn" in user_traceback(only_torch)
+
+
+def test_the_code_version_follows_commit_and_source(folder: Path) -> None:
+    source = folder / "versioned.py"
+    source.write_text("class W:\n    pass\n")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    factory = load_workload("versioned.py:W", folder)
+    assert code_version(factory).endswith(f":{digest}")
+
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(folder)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    assert code_version(factory) == f"unknown:{digest}"
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert code_version(factory) == f"{commit[:12]}:{digest}"
+
+
+def test_code_without_a_source_file_has_no_version() -> None:
+    assert code_version(functools.partial(Digits, channels=8)) == "unknown:unknown"
+
+
+def test_tasks_check_themselves() -> None:
+    assert class_names(Multiclass(2, class_names=("cat", "dog"))) == ["cat", "dog"]
+    assert class_names(Binary()) == ["0", "1"]
+    with pytest.raises(ValueError, match="a label, 0 or 1"):
+        Binary(positive=2)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        Multiclass(1)
+    with pytest.raises(ValueError, match="3 names for 2 classes"):
+        Binary(class_names=("a", "b", "c"))

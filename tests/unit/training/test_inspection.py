@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, TensorDataset
+
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.training.inspection import inspect_workload
+from ddp_sweep.workload import Binary, LossSum, Multiclass, Regression
+from ddp_sweep.workloads.breast_cancer import BreastCancer
+from ddp_sweep.workloads.digits import Digits
+from ddp_sweep.workloads.fraud import Fraud
+
+
+class Small:
+    """A workload that is right; each option makes one thing wrong."""
+
+    task: Any = Multiclass(3)
+
+    def __init__(self, **wrong: Any) -> None:
+        self.wrong = wrong
+        self.task = wrong.get("task", self.task)
+
+    def build_model(self) -> Any:
+        return self.wrong.get("model", nn.Linear(4, 3))
+
+    def build_data(self) -> Any:
+        labels = torch.tensor(self.wrong.get("labels", [0, 1, 2, 0, 1, 2]))
+        data = TensorDataset(torch.ones(len(labels), 4), labels)
+        return self.wrong.get("data", (data, data))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        reduction = self.wrong.get("reduction", "none")
+        return nn.functional.cross_entropy(outputs, targets, reduction=reduction)
+
+
+class OwnStep(Small):
+    def training_step(self, model: nn.Module, batch: Any) -> Any:
+        if "step" in self.wrong:
+            return self.wrong["step"]
+        return LossSum(self.loss(model(batch[0]).detach(), batch[1]).sum(), 1.0)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class Unsized:
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class NotYet(Small):
+    def augment(self, sample: Any, _generator: Any) -> Any:
+        return sample
+
+
+class TwoMissing:
+    task = Binary()
+
+    def build_model(self) -> nn.Module:
+        return nn.Linear(1, 1)
+
+
+EMPTY = TensorDataset(torch.ones(0, 4), torch.ones(0).long())
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        (Small, {"task": "binary"}, r"task: expected Binary\(...\), Multiclass"),
+        (Small, {"model": 3}, "build_model: expected a torch.nn.Module, got .* int"),
+        (Small, {"model": nn.Linear(5, 3)}, "training on a small batch raised an error"),
+        (Small, {"model": nn.Linear(4, 2), "labels": [0, 1, 0, 1]}, r"shape \[4, 3\]"),
+        (Small, {"data": None}, "expected .training set, validation set., got .* NoneType"),
+        (Small, {"data": (Stream(), Stream())}, r"is iterable \(Stream\); a map-style"),
+        (Small, {"data": (Unsized(), Unsized())}, r"training set \(Unsized\) has no __len__"),
+        (Small, {"data": (EMPTY, EMPTY)}, "the training set is empty"),
+        (Small, {"labels": [0, 1, 3]}, "labels lie between 0 and 3; a Multiclass task with 3"),
+        (Small, {"labels": [-1, 1, 2]}, "labels lie between -1 and 2"),
+        (Small, {"labels": [0.5, 1.0]}, "whole numbers from 0 to 2"),
+        (Small, {"reduction": "mean"}, r"losses of 4 samples, shape \[4\].*reduction='none'"),
+        (OwnStep, {}, "the training loss has no gradient"),
+        (OwnStep, {"step": torch.ones(())}, r"expected LossSum\(total, weight\), got a tensor"),
+        (OwnStep, {"step": LossSum(torch.ones(2), 1.0)}, r"a scalar tensor, got .* shape \[2\]"),
+        (NotYet, {}, "has augment, which this version does not use yet"),
+        (TwoMissing, {}, "TwoMissing lacks build_data, loss"),
+        (Digits, {"chanels": 3}, "unexpected keyword argument 'chanels'"),
+    ],
+)
+def test_what_is_wrong_with_a_workload_is_said_before_anything_starts(
+    factory: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        inspect_workload(factory, options)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "task", "samples"),
+    [
+        (Digits, {"channels": 2}, Multiclass, (1437, 360)),
+        (BreastCancer, {}, Binary, (426, 143)),
+        (Fraud, {"samples": 1000, "class_weight": 5.0}, Binary, (750, 250)),
+        (Small, {}, Multiclass, (6, 6)),
+    ],
+)
+def test_a_sound_workload_tells_what_a_plan_needs(
+    factory: Any, options: dict[str, Any], task: type, samples: tuple[int, int]
+) -> None:
+    facts = inspect_workload(factory, options)
+    assert isinstance(facts.task, task)
+    assert not isinstance(facts.task, Regression)
+    assert (facts.train_samples, facts.validation_samples) == samples
