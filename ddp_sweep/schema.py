@@ -15,10 +15,12 @@ __all__ = [
     "METRIC_PREFIX",
     "QUALITY_COLUMNS",
     "SCHEMA_VERSION",
+    "STALLED",
     "STEPS",
     "TABLES",
     "TRIALS",
     "Status",
+    "is_transient",
     "table_schema",
 ]
 
@@ -38,6 +40,17 @@ class Status(StrEnum):
     INFEASIBLE = "infeasible"
     WORKLOAD_ERROR = "workload_error"
     INTERRUPTED = "interrupted"
+
+
+STALLED = "stalled: "
+"""Begins the detail of a time-out for want of progress; tells it from a trial's own deadline."""
+
+
+def is_transient(status: str, detail: str | None) -> bool:
+    """Whether another attempt may end differently: the cause lay outside the trial."""
+    if status == Status.TIMED_OUT:
+        return (detail or "").startswith(STALLED)
+    return status in (Status.WORKER_DIED, Status.NODE_LOST)
 
 
 _TIME = pa.timestamp("us", tz="UTC")

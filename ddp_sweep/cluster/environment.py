@@ -19,6 +19,10 @@ _DRIVER_VARIABLES = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # 15 otherwise, on a Ray that we start: its daemons would come before the training we time.
+    "RAY_worker_niceness": "0",
+    # Ray's notice that it sends usage statistics would not be seen, so it must not send any.
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 

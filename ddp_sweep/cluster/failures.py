@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import STALLED, Status
 from ddp_sweep.training.messages import RankFailure, RankReport
 
-__all__ = ["STALLED", "Evidence", "Failure", "GangOutcome", "is_transient", "judge"]
-
-STALLED = "stalled: "
-"""Begins the detail of a time-out for want of progress; tells it from a trial's own deadline."""
+__all__ = ["Evidence", "Failure", "GangOutcome", "judge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +69,6 @@ def judge(evidence: Evidence) -> Failure:
         return Failure(status=Status.TIMED_OUT, detail=_stalled(evidence.silent_s, evidence))
     cause = evidence.gang_error or "the group of workers ended without an error"
     return Failure(status=Status.WORKER_DIED, detail=cause)
-
-
-def is_transient(status: str, detail: str | None) -> bool:
-    """Whether another attempt may end differently: the cause lay outside the trial."""
-    if status == Status.TIMED_OUT:
-        return (detail or "").startswith(STALLED)
-    return status in (Status.WORKER_DIED, Status.NODE_LOST)
 
 
 def _stalled(silent_s: float, evidence: Evidence) -> str:

@@ -20,10 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ddp_sweep.cluster.backend import LeanTorchTrainer, NodeTorchConfig
 from ddp_sweep.cluster.deaths import deaths, first_line
-from ddp_sweep.cluster.failures import STALLED, Evidence, Failure, GangOutcome, judge
+from ddp_sweep.cluster.failures import Evidence, Failure, GangOutcome, judge
 from ddp_sweep.cluster.mailbox import Collected, Job, Mailbox, Member
 from ddp_sweep.cluster.serving import GangSettings, serve
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import STALLED, Status
 from ddp_sweep.training.messages import TrialRequest
 
 __all__ = ["Gang"]

@@ -12,11 +12,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ddp_sweep.cluster.failures import is_transient
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
 from ddp_sweep.results import Results, ResultsFolder
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import Status, is_transient
 from ddp_sweep.spec import SweepSpec
 
 __all__ = ["Ledger", "Recorded", "attempt_recorded", "locked", "settle_spec"]

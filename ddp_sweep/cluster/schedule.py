@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ddp_sweep.cluster.failures import is_transient
 from ddp_sweep.plan import Trial
+from ddp_sweep.schema import is_transient
 
 __all__ = ["Assignment", "Schedule"]
 

@@ -13,13 +13,10 @@ from rich.table import Table
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.plan import count_trials
 from ddp_sweep.results import Results
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import Status, is_transient
 from ddp_sweep.spec import parse_spec
 
 __all__ = ["RunStatus", "print_status", "run_status"]
-
-_RUNS_AGAIN = frozenset({Status.INTERRUPTED, Status.WORKER_DIED, Status.NODE_LOST})
-"""What the next run of the same sweep takes up again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,11 @@ def run_status(results: Results) -> RunStatus:
     if results.spec is not None:
         spec = parse_spec(results.spec, source=str(folder.spec_file))
         planned = count_trials(spec)
-        again = sum(count for status, count in by_status.items() if status in _RUNS_AGAIN)
+        ends = zip(final["status"], final["status_detail"], strict=True)
+        again = sum(
+            status == Status.INTERRUPTED or is_transient(status, str(detail))
+            for status, detail in ends
+        )
         left = max(0, planned - len(final) + again)
         mean_s = float(final["wall_time_s"].mean())
         predicted_left_s = None if math.isnan(mean_s) else left * mean_s

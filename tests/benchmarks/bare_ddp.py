@@ -84,6 +84,8 @@ def main() -> None:
     seconds = time.perf_counter() - began
     if dist.get_rank() == 0:
         print(f"{arguments.epochs * len(loader) / seconds:.3f}")
+    # Ranks that leave at different times can abort one another.
+    dist.barrier()
     dist.destroy_process_group()
 
 

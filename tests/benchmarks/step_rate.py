@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from ddp_sweep.cluster.capacity import connect
+from ddp_sweep.cluster.environment import quiet_driver
 from ddp_sweep.cluster.gang import Gang
 from ddp_sweep.cluster.serving import GangSettings
 from ddp_sweep.plan import Trial, build_plan
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--global-batch-size", type=int, default=64)
     arguments = parser.parse_args()
     spec = build_spec(arguments.epochs, arguments.global_batch_size)
-    with tempfile.TemporaryDirectory() as storage, connect(None, spec):
+    with quiet_driver(), tempfile.TemporaryDirectory() as storage, connect(None, spec):
         gang = make_gang(spec, Path(storage))
         failure = gang.start()
         assert failure is None, failure

@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddp_sweep.cluster.capacity import connect
+from ddp_sweep.cluster.environment import quiet_driver
 from ddp_sweep.cluster.sweep import run_sweep
 from ddp_sweep.results import load_results
 from ddp_sweep.spec import SweepSpec, parse_spec
@@ -70,7 +71,7 @@ def spec(seeds: int, epochs: int) -> SweepSpec:
 def ours(seeds: int, epochs: int) -> Overhead:
     """Run the same trials with this tool."""
     sweep = spec(seeds, epochs)
-    with tempfile.TemporaryDirectory() as folder, connect(None, sweep):
+    with quiet_driver(), tempfile.TemporaryDirectory() as folder, connect(None, sweep):
         began = time.perf_counter()
         outcome = run_sweep(sweep, output=Path(folder) / "results", progress="none")
         seconds = time.perf_counter() - began

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ddp_sweep.cluster.failures import STALLED, Evidence, is_transient, judge
-from ddp_sweep.schema import Status
+from ddp_sweep.cluster.failures import Evidence, judge
+from ddp_sweep.schema import STALLED, Status, is_transient
 from ddp_sweep.training.messages import RankFailure
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from plan_samples import plan, spec, trials
 
-from ddp_sweep.cluster.failures import STALLED
 from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked, settle_spec
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import STALLED, Status
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FACTS = SweepFacts(
