@@ -121,16 +121,14 @@ def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format
     from ddp_sweep.plan import build_plan
     from ddp_sweep.report.plan_table import plan_to_json, print_plan
     from ddp_sweep.spec import load_spec
-    from ddp_sweep.training.inspection import inspect_workload
+    from ddp_sweep.training.inspection import inspect_for
     from ddp_sweep.workload import load_workload
 
     spec = load_spec(sweep)
     workload = load_workload(spec.workload, spec.base_dir)
 
     def train_length(options: Mapping[str, Json]) -> int:
-        facts = inspect_workload(workload, options)
-        spec.require_metrics(facts.task.metrics)
-        return facts.train_samples
+        return inspect_for(spec, workload, options).train_samples
 
     planned = build_plan(spec, capacity=_capacity(spec, address), train_lengths=train_length)
     if output_format is Format.JSON:

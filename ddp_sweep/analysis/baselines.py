@@ -104,8 +104,12 @@ def _named(settings: pd.DataFrame, baseline: Mapping[str, Any]) -> Booleans:
     written = [read_parameters(text) for text in texts]
     match = np.ones(len(settings), dtype=np.bool_)
     for key, wanted in baseline.items():
-        found = np.array([key in known and known[key] == wanted for known in written])
-        if key in settings:
-            found |= (settings[key] == wanted).fillna(False).to_numpy(dtype=np.bool_)
+        if any(key in known for known in written):
+            # As written in the sweep file; the column learning_rate holds the scaled one.
+            found = np.array([key in known and known[key] == wanted for known in written])
+        elif key in settings:
+            found = (settings[key] == wanted).fillna(False).to_numpy(dtype=np.bool_)
+        else:
+            found = np.zeros(len(settings), dtype=np.bool_)
         match &= found
     return match

@@ -48,7 +48,7 @@ class Moments:
         known = ~np.isnan(values)
         values, groups = values[known], groups[known]
         n = np.bincount(groups, minlength=count).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             mean = np.bincount(groups, weights=values, minlength=count) / n
             squares = np.bincount(groups, weights=(values - mean[groups]) ** 2, minlength=count)
             sd = np.where(n > 1, np.sqrt(squares / (n - 1)), np.nan)
@@ -74,7 +74,7 @@ class Differences:
 
         A spread of exactly zero means copied or rounded figures and is no measure of precision.
         """
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             error = np.where(self.standard_error > 0, self.standard_error, np.nan)
             half = stdtrit(self.degrees_of_freedom, (1 + np.asarray(confidence)) / 2) * error
         return self.difference - half, self.difference + half
@@ -88,7 +88,7 @@ class Differences:
         return self._p(self.difference - bound)
 
     def _p(self, distance: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             error = np.where(self.standard_error > 0, self.standard_error, np.nan)
             p: Floats = stdtr(self.degrees_of_freedom, distance / error)
         return p
@@ -161,7 +161,7 @@ def _paired(
     moments = Moments.of(cell_values - partners, cell_groups, count)
     own = Moments.of(np.where(np.isnan(partners), np.nan, cell_values), cell_groups, count)
     other = Moments.of(partners, cell_groups, count)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         error = np.maximum(moments.sd, least_sd) / np.sqrt(moments.n)
     return Differences(
         n=moments.n,
@@ -174,7 +174,7 @@ def _paired(
 
 
 def _independent(moments: Moments, against: int, least_sd: Floats) -> Differences:
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         share = np.maximum(moments.sd, least_sd) ** 2 / moments.n
         variance = share + share[against]
         freedom = variance**2 / (

@@ -84,7 +84,7 @@ def _scaling(standing: Standing) -> Iterator[tuple[int, Finding]]:
     more_workers = world_size > world_size[standing.baseline]
     low = np.where(np.isnan(speed.low), speed.speedup, speed.low)
     high = np.where(np.isnan(speed.high), speed.speedup, speed.high)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         above = more_workers & (low > world_size / world_size[standing.baseline])
         below = more_workers & (high < 1)
     for position in np.flatnonzero(above | below):

@@ -150,7 +150,7 @@ def _decide(
 
     Where nobody knows which direction is better, a change in either could be a loss.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         not_lower, lower = low > -width, high < -width
         not_higher, higher = high < width, low > width
     if sign is None:
@@ -168,7 +168,7 @@ def _p_value(differences: Differences, width: float, sign: int | None) -> Floats
 def _check_floor(measured: Measurements, name: str, floor: float) -> FloorResults:
     values = np.where(measured.finished, metric_values(measured.quality, name), np.nan)
     moments = _means(measured, values)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         sd = np.maximum(
             moments.sd, _by_configuration(measured, resolution(measured.quality, name)) / 2
         )
@@ -190,7 +190,7 @@ def _least_sd(measured: Measurements, name: str, reference: int, *, relative: bo
     """Half the step of one sample: a smaller spread is luck, not precision."""
     steps = resolution(measured.quality, name)
     if relative:
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             steps = steps / metric_values(measured.quality, name)
     step = _by_configuration(measured, steps)
     least: Floats = np.maximum(step, step[reference]) / 2

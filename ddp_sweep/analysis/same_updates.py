@@ -47,7 +47,7 @@ def find_twins(measured: Measurements, reference: int) -> Integers:
 def _repeats_updates(measured: Measurements) -> Booleans:
     """Whether all finished runs of a configuration, at least one, updated exactly."""
     comparable = texts(measured.runs, "traces_comparable") == "True"
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         exact = numbers(measured.runs, "gradient_error") <= GRADIENT_ROUNDING
     alone = numbers(measured.runs, "world_size") == 1
     good = comparable & (exact | alone)

@@ -28,6 +28,8 @@ class Recorded:
     attempt: int
     status: str
     status_detail: str | None
+    began: bool = True
+    """False where there never were workers to run it."""
 
     @property
     def to_rerun(self) -> bool:
@@ -72,6 +74,12 @@ class Ledger:
         ids = done + infeasible
         return [self._last[one].status for one in ids if one in self._last]
 
+    def endings(self, plan: Plan) -> list[str | None]:
+        """How the last attempt at each planned trial ended; None where there was none."""
+        ids = [one.trial_id for one in plan.trials] + [one.trial_id for one in plan.infeasible]
+        known = [self._last.get(one) for one in ids]
+        return [None if last is None else last.status for last in known]
+
     def _is_open(self, trial_id: str) -> bool:
         last = self._last.get(trial_id)
         return last is None or last.to_rerun
@@ -82,8 +90,14 @@ def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Reco
     file = folder.attempt_file("trials", trial_id, attempt)
     if not file.exists():
         return None
-    row = pq.read_table(file, columns=["status", "status_detail"]).to_pylist()[0]
-    return Recorded(attempt=attempt, status=row["status"], status_detail=row["status_detail"])
+    columns = ["status", "status_detail", "started_at"]
+    row = pq.read_table(file, columns=columns).to_pylist()[0]
+    return Recorded(
+        attempt=attempt,
+        status=row["status"],
+        status_detail=row["status_detail"],
+        began=row["started_at"] is not None,
+    )
 
 
 @contextmanager
@@ -136,6 +150,24 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec) -> None:
         raise SpecChangedError(
             f"{folder.path} was made by another sweep file:\n{listed}\n"
             "Take these changes back, or give another folder with --output"
+        )
+
+
+def refuse_other_code(results: Results, code_version: str) -> None:
+    """Refuse to add to results that another version of the workload's source has given.
+
+    Only the hash of the source counts: a commit elsewhere in the repository changes nothing.
+
+    Raises:
+        SpecChangedError: The source has changed.
+    """
+    known = results.trials["code_version"].dropna().str.partition(":")[2]
+    now = code_version.partition(":")[2]
+    if not known.empty and set(known) != {now}:
+        raise SpecChangedError(
+            f"{results.folder.path} was made by another version of the workload's source file "
+            f"(hash {', '.join(sorted(set(known)))} there, {now} now), and its runs cannot be "
+            "compared with new ones. Take the change back, or give another folder with --output"
         )
 
 

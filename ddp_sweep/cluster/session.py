@@ -113,7 +113,11 @@ class Session:
         trial, attempt = assignment.trial, assignment.attempt
         recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
         if recorded is not None:
-            return Ended(status=recorded.status, status_detail=recorded.status_detail)
+            return Ended(
+                status=recorded.status,
+                status_detail=recorded.status_detail,
+                began=recorded.began,
+            )
         self.reporter.commit(
             AttemptResult(
                 trial=trial,

@@ -15,17 +15,16 @@ from pathlib import Path
 import ray
 
 import ddp_sweep
-from ddp_sweep.cluster.ledger import Ledger, locked, settle_spec
+from ddp_sweep.cluster.ledger import Ledger, locked, refuse_other_code, settle_spec
 from ddp_sweep.cluster.progress import Progress, summary
 from ddp_sweep.cluster.serving import WorkerFactory
 from ddp_sweep.cluster.session import Session
-from ddp_sweep.errors import SpecError
 from ddp_sweep.plan import Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
-from ddp_sweep.training.inspection import inspect_workload
+from ddp_sweep.training.inspection import inspect_for
 from ddp_sweep.training.worker import Worker
 from ddp_sweep.workload import WorkloadFactory, code_version, load_workload
 
@@ -81,32 +80,28 @@ def run_sweep(
         SpecError: The sweep file asks for what the workload or this version lacks.
         WorkloadError: The workload cannot be loaded or returns the wrong thing.
     """
-    _check_supported(spec)
     factory = workload or load_workload(spec.workload, spec.base_dir)
     plan_for = _planner(spec, factory)
     whole = plan_for(None)
     folder = ResultsFolder(Path(output).absolute())
     with locked(folder):
         settle_spec(folder, spec)
-        ledger = Ledger(folder.read())
+        results = folder.read()
+        facts = _facts(spec, factory)
+        refuse_other_code(results, facts.code_version)
+        ledger = Ledger(results)
         if not ledger.pending(whole.trials) and not ledger.without_row(whole.infeasible):
             return _nothing_to_do(ledger, whole, folder)
         session = Session(
             spec=spec,
             folder=folder,
-            reporter=Reporter(folder, _facts(spec, factory)),
+            reporter=Reporter(folder, facts),
             plan_for=plan_for,
             worker_factory=worker_factory or _worker_factory(workload),
             progress=progress,
         )
         interrupted = session.run(address)
         return _outcome(session, interrupted, resume_command)
-
-
-def _check_supported(spec: SweepSpec) -> None:
-    if spec.resources.placement == "packed":
-        path = ("resources", "placement")
-        raise SpecError([spec.problem(path, "packed is not supported yet; use exclusive")])
 
 
 def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None], Plan]:
@@ -116,9 +111,7 @@ def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None]
     def train_length(options: Mapping[str, Json]) -> int:
         key = canonical_json(dict(options))
         if key not in lengths:
-            facts = inspect_workload(factory, options)
-            spec.require_metrics(facts.task.metrics)
-            lengths[key] = facts.train_samples
+            lengths[key] = inspect_for(spec, factory, options).train_samples
         return lengths[key]
 
     return lambda capacity: build_plan(spec, capacity=capacity, train_lengths=train_length)
@@ -143,7 +136,7 @@ def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:
 def _nothing_to_do(ledger: Ledger, plan: Plan, folder: ResultsFolder) -> SweepOutcome:
     count = len(plan.trials) + len(plan.infeasible)
     return SweepOutcome(
-        exit_code=_exit_code(ledger.statuses(plan)),
+        exit_code=_exit_code(ledger.endings(plan)),
         folder=folder.path,
         ran=0,
         message=f"All {count} trials were done; nothing ran. To run them anew, give another "
@@ -155,9 +148,12 @@ def _outcome(session: Session, interrupted: bool, resume_command: str) -> SweepO
     if session.plan is None:
         text, exit_code = "nothing ran", 0
     else:
-        statuses = Ledger(session.folder.read()).statuses(session.plan)
+        ledger = Ledger(session.folder.read())
+        if session.ran == 0 and not interrupted and not ledger.pending(session.plan.trials):
+            return _nothing_to_do(ledger, session.plan, session.folder)
         planned = len(session.plan.trials) + len(session.plan.infeasible)
-        text, exit_code = summary(statuses, planned), _exit_code(statuses)
+        text = summary(ledger.statuses(session.plan), planned)
+        exit_code = _exit_code(ledger.endings(session.plan))
     if interrupted:
         exit_code = _INTERRUPTED_EXIT_CODE
         text = f"Interrupted; {text}. To go on: {resume_command}"
@@ -166,5 +162,5 @@ def _outcome(session: Session, interrupted: bool, resume_command: str) -> SweepO
     )
 
 
-def _exit_code(statuses: list[str]) -> int:
-    return 0 if all(status in _NO_FAULT for status in statuses) else 1
+def _exit_code(endings: list[str | None]) -> int:
+    return 0 if all(ending in _NO_FAULT for ending in endings) else 1

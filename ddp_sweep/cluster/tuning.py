@@ -140,7 +140,7 @@ class ScheduleSearcher(Searcher):
         self.fatal = _fatal(ended, again)
         if self.fatal:
             self._schedule.drain()
-        self._on_end(assignment, ended, again)
+        self._on_end(assignment, ended, again and not self._schedule.finished)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's state is never read again; an empty file satisfies it."""

@@ -138,6 +138,11 @@ def _checked_sum(result: Any) -> LossSum:  # noqa: ANN401
             f"training_step: LossSum.total: expected a scalar tensor, got "
             f"{_describe(result.total)}"
         )
+    if isinstance(result.weight, Tensor) and result.weight.dim() != 0:
+        raise WorkloadError(
+            f"training_step: LossSum.weight: expected a number or a scalar tensor, got "
+            f"{_describe(result.weight)}"
+        )
     return result
 
 

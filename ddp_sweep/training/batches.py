@@ -91,7 +91,7 @@ class BatchPlan:
             epoch += 1
 
     def distinct_shapes(self) -> list[StepIndices]:
-        """One step of each shape that occurs in the trial, the most frequent one first."""
+        """One step of each shape that occurs in the trial, that of the largest batch first."""
         order = epoch_permutation(self.num_samples, self.seed, 0)
         first = min(self.budget, self.num_samples)
         sizes = [min(self.global_batch_size, first)]

@@ -6,6 +6,8 @@ confusion matrix, and metrics come from those sums alone.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +29,7 @@ from ddp_sweep.workload import Binary, EvaluationOutput, Regression, Task, class
 
 __all__ = ["EvaluationSums", "Evaluator", "broadcast_buffers"]
 
+_SIGN_OF_LIFE_S = 1.0
 _MAX_GATHERED_SCORES = 20_000_000
 """Above it (160 MB a rank) the scores of several classes are not gathered: auroc is unknown."""
 
@@ -112,6 +115,7 @@ class Evaluator:
         task: Names the metrics.
         batch_size: Samples of one forward pass.
         ranks: The ranks of the trial.
+        emit_progress: Gets a dictionary now and then; must not block.
     """
 
     def __init__(
@@ -123,12 +127,15 @@ class Evaluator:
         *,
         batch_size: int,
         ranks: Ranks,
+        emit_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self._model = model
         self._source = source
         self._step = step
         self._task = task
         self._ranks = ranks
+        self._emit = emit_progress
+        self._last_sign_s = time.monotonic()
         classes = 0 if isinstance(task, Regression) else task.num_classes
         self._classes = classes
         self._gathers_scores = len(source) * classes <= _MAX_GATHERED_SCORES
@@ -155,6 +162,7 @@ class Evaluator:
         outputs: list[EvaluationOutput] = []
         with torch.no_grad():
             for batch in self._source.stream(self._batches):
+                self._show_life()
                 output = self._step(self._model, batch)
                 sums.add(output)
                 if self._classes:
@@ -175,6 +183,12 @@ class Evaluator:
         else:
             quality |= self._classification(sums.confusion, outputs)
         return quality, sums.count
+
+    def _show_life(self) -> None:
+        """Tell now and then that evaluation goes on: a long one is no stall."""
+        if time.monotonic() - self._last_sign_s >= _SIGN_OF_LIFE_S:
+            self._last_sign_s = time.monotonic()
+            self._emit({"stage": "evaluating"})
 
     def _classification(
         self, confusion: Tensor, outputs: list[EvaluationOutput]

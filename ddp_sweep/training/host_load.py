@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 import psutil
 
-__all__ = ["HostLoadMeter"]
+__all__ = ["HostLoadMeter", "usable_cores"]
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class HostLoadMeter:
@@ -42,3 +46,19 @@ class HostLoadMeter:
             used = process.cpu_times()
             own += used.user + used.system + used.children_user + used.children_system
         return time.perf_counter(), busy, own
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use: those of the host, or of its container if fewer.
+
+    A container's share is read from version 2 of Linux control groups ("quota period" in
+    microseconds, or "max").
+    """
+    cores = [psutil.cpu_count(logical=False) or psutil.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        cores.append(len(os.sched_getaffinity(0)))
+    if _CPU_QUOTA.exists():
+        quota, period = _CPU_QUOTA.read_text().split()
+        if quota != "max":
+            cores.append(int(quota) // int(period))
+    return max(1, min(cores))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from ddp_sweep.errors import WorkloadError
-from ddp_sweep.spec import DataSettings, Json
+from ddp_sweep.errors import SpecError, WorkloadError
+from ddp_sweep.spec import DataSettings, Json, SweepSpec
 from ddp_sweep.training.batch_steps import check_labels, evaluation_step, training_step
 from ddp_sweep.training.batches import Indices
 from ddp_sweep.training.isolation import seed_everything
@@ -27,11 +27,16 @@ from ddp_sweep.workload import (
     user_traceback,
 )
 
-__all__ = ["WorkloadFacts", "inspect_workload"]
+__all__ = ["WorkloadFacts", "inspect_for", "inspect_workload"]
 
 _REQUIRED = ("task", "build_model", "build_data", "loss")
 _NOT_YET = ("augment", "metrics", "prepare")
 _PROBE_SAMPLES = 4
+_REPLACES = {
+    "build_optimizer": ("optimizer", "weight_decay"),
+    "build_scheduler": ("schedule", "warmup_fraction"),
+}
+"""Settings of ``training`` that a member of the workload takes the place of."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,13 @@ class WorkloadFacts:
         task: Names the metrics.
         train_samples: Size of the training set.
         validation_samples: Size of the validation set.
+        replaced_settings: Keys of ``training`` that the workload's own members make void.
     """
 
     task: Task
     train_samples: int
     validation_samples: int
+    replaced_settings: tuple[str, ...] = ()
 
 
 def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> WorkloadFacts:
@@ -67,7 +74,42 @@ def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> W
             f"{type(model).__name__}"
         )
     _try_batch(workload, model, train, validation)
-    return WorkloadFacts(workload.task, len(train), len(validation))  # type: ignore[arg-type]
+    replaced = [
+        key for member, keys in _REPLACES.items() if hasattr(workload, member) for key in keys
+    ]
+    return WorkloadFacts(
+        workload.task,
+        len(train),  # type: ignore[arg-type]
+        len(validation),  # type: ignore[arg-type]
+        tuple(replaced),
+    )
+
+
+def inspect_for(
+    spec: SweepSpec, factory: WorkloadFactory, options: Mapping[str, Json]
+) -> WorkloadFacts:
+    """Look a workload over and check that it yields and heeds what a sweep file asks for.
+
+    Raises:
+        WorkloadError: As :func:`inspect_workload` does.
+        SpecError: A metric is named that the task lacks, or an axis is swept that the workload's
+            own optimizer or scheduler makes void.
+    """
+    facts = inspect_workload(factory, options)
+    spec.require_metrics(facts.task.metrics)
+    void = [key for key in facts.replaced_settings if key in spec.sweep.axes]
+    if void:
+        raise SpecError(
+            [
+                spec.problem(
+                    ("sweep", key),
+                    "this axis would change nothing: the workload builds its own optimizer or "
+                    "scheduler; sweep a workload_options.<name> that it reads instead",
+                )
+                for key in void
+            ]
+        )
+    return facts
 
 
 def _called(member: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import Indices, StepIndices
 from ddp_sweep.training.gradients import GradientStep
-from ddp_sweep.training.loading import BatchSource
+from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.snapshot import RandomState
 
@@ -53,7 +54,9 @@ class GradientProbe:
         self._indices = indices
         self._ranks = ranks
         # Fetched once, since a data set may augment at random.
-        self._batches = [source.fetch(part) for part in indices.micro_batches]
+        # Kept on the host: batches are accumulated because the device cannot hold them all.
+        host = torch.device("cpu")
+        self._batches = [move_batch(source.fetch(part), host) for part in indices.micro_batches]
         self._random = RandomState()
         share = 0.0 if indices.idle else 1.0
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
@@ -75,7 +78,7 @@ class GradientProbe:
         for _ in range(2):
             self._model.zero_grad()
             self._random.restore()
-            gradient_step.run(self._indices, iter(self._own_batches()))
+            gradient_step.run(self._indices, self._own_batches())
         weight = self._ranks.sum_(self._weight.clone())
         error = norm = 0.0
         # One parameter at a time: float64 copies of a whole model would be its memory twice over.
@@ -86,9 +89,10 @@ class GradientProbe:
         self._model.zero_grad()
         return math.sqrt(error / norm) if norm > 0 else None
 
-    def _own_batches(self) -> list[Any]:
-        """Copies, since a model may work in place."""
-        return copy.deepcopy(self._batches)
+    def _own_batches(self) -> Iterator[Any]:
+        """Copies on the device, one at a time; copies, since a model may work in place."""
+        device = self._ranks.device
+        return (move_batch(copy.deepcopy(batch), device) for batch in self._batches)
 
 
 def traces_comparable(

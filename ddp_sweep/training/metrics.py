@@ -69,7 +69,7 @@ def _quotient(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _matthews(hits: Floats, truth: Floats, predicted: Floats) -> float:
-    """Matthews correlation of several classes (Gorodkin 2004, doi:10.1016/j.compbiolchem.2004)."""
+    """Matthews correlation of several classes (J. Gorodkin 2004, Comput. Biol. Chem. 28)."""
     samples = truth.sum()
     covariance = hits.sum() * samples - truth @ predicted
     spread = np.sqrt(samples**2 - truth @ truth) * np.sqrt(samples**2 - predicted @ predicted)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import Dataset
 
@@ -19,7 +18,7 @@ from ddp_sweep.training.batches import BatchPlan
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
-from ddp_sweep.training.host_load import HostLoadMeter
+from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
 from ddp_sweep.training.integrity import (
     DrawCounter,
     GradientProbe,
@@ -85,6 +84,7 @@ class RankTrial:
         self._gradient_error: float | None = None
         self._other_load: float | None = None
         self.seconds: dict[str, float] = {}
+        self._emit({"stage": "building"})
         reset_peak_memory(ranks.device)
         with self._timed("build"):
             self._build(factory)
@@ -146,6 +146,7 @@ class RankTrial:
             self._workload.task,
             batch_size=automatic if chosen == "auto" else chosen,
             ranks=self._ranks,
+            emit_progress=self._emit,
         )
 
     def run(self) -> RankReport:
@@ -178,16 +179,14 @@ class RankTrial:
         return GradientProbe(self._model, self._step, self._source, first, self._ranks)
 
     def _warm_up(self, gradient_step: GradientStep) -> None:
-        """Run every shape of the trial once, the most frequent one twice.
+        """Run every shape of the trial once, that of the largest batch twice.
 
         The second time DDP has its final buckets; the restored optimizer has no state again.
         """
         shapes = self._plan.distinct_shapes()
         for step in [shapes[0], *shapes]:
             self._optimizer.zero_grad()
-            gradient_step.run(
-                step, iter([self._source.fetch(part) for part in step.micro_batches])
-            )
+            gradient_step.run(step, (self._source.fetch(part) for part in step.micro_batches))
             self._optimizer.step()
 
     def _train(self, gradient_step: GradientStep) -> RankReport:
@@ -269,7 +268,7 @@ class RankTrial:
             other_load=self._other_load,
             device_type=device.type,
             device_name=_device_name(device),
-            physical_cores=psutil.cpu_count(logical=False),
+            physical_cores=usable_cores(),
             threads=torch.get_num_threads(),
             torch_version=torch.__version__,
             seconds=self.seconds,

@@ -32,6 +32,18 @@ quality:
   margins: {accuracy: 0.02, recall: 0.05}
 """
 
+CONFIGURATION_KEYS = {
+    *("world_size", "per_worker_batch_size", "global_batch_size", "num_nodes", "parameters"),
+    *("n_seeds", "n_failed", "n_not_converged", "speedup", "speedup_low", "speedup_high"),
+    *("scaling_efficiency", "throughput_efficiency", "statistical_efficiency"),
+    *("within_one_start", "cost_ratio", "verdict", "evidence", "seeds_needed", "metrics"),
+    *("floors", "findings", "reason"),
+}
+METRIC_KEYS = {
+    *("reference", "value", "difference", "low", "high", "population_low", "population_high"),
+    *("margin", "p_value", "end_value", "verdict"),
+}
+
 FAULTY_WORKLOAD = """
 import torch
 from ddp_sweep.workloads.breast_cancer import BreastCancer
@@ -181,6 +193,18 @@ def test_a_second_run_finds_nothing_to_do(healthy: Ran, folder: Path) -> None:
     assert sorted((folder / "results" / "tumours").rglob("*.parquet")) == before
 
 
+def test_changed_code_of_the_workload_is_refused(faulty: Ran, folder: Path) -> None:
+    assert faulty.exit_code == 1
+    source = folder / "faulty.py"
+    source.write_text(FAULTY_WORKLOAD + "\n# changed\n")
+    try:
+        changed = ddp_sweep("run", "faulty.yaml", folder=folder)
+    finally:
+        source.write_text(FAULTY_WORKLOAD)
+    assert changed.exit_code == 2
+    assert "another version of the workload" in changed.err
+
+
 def test_a_changed_sweep_is_refused_with_the_difference(healthy: Ran, folder: Path) -> None:
     assert healthy.exit_code == 0
     changed = ddp_sweep("run", "tumours.yaml", "--set", "training.epochs=3", folder=folder)
@@ -199,6 +223,9 @@ def test_rank_as_json_keeps_the_contract(healthy: Ran, folder: Path) -> None:
     assert {cell["world_size"] for cell in ranking["configurations"]} == {1, 2, 3}
     # Two seeds can show nothing about quality, except where the updates are the same.
     for cell in ranking["configurations"]:
+        assert set(cell) == CONFIGURATION_KEYS
+        assert all(set(metric) == METRIC_KEYS for metric in cell["metrics"].values())
+        assert set(cell["metrics"]) == {"accuracy", "recall"}
         assert cell["evidence"] in ("same_updates", "none")
     assert ranking["recommendation"]["status"] in ("provisional", "none")
 
@@ -207,7 +234,9 @@ def test_status_counts_trials(healthy: Ran, folder: Path) -> None:
     assert healthy.exit_code == 0
     status = ddp_sweep("status", "results/tumours", "--format", "json", folder=folder)
     assert status.exit_code == 0, status.err
-    assert "succeeded" in status.out
+    counts = json.loads(status.out)
+    assert counts["by_status"] == {"succeeded": 6}
+    assert (counts["planned"], counts["left"]) == (6, 0)
 
 
 def test_a_fault_of_one_trial_is_a_row_and_the_others_go_on(faulty: Ran, folder: Path) -> None:

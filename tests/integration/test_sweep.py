@@ -93,6 +93,12 @@ def test_a_fault_costs_its_own_trial_only(tmp_path: Path) -> None:
         assert places[1] == places[0] + 1
 
 
+def test_a_trial_that_is_lost_for_good_is_no_success(tmp_path: Path) -> None:
+    outcome = run(sweep_over("exit", "none", max_attempts=1), tmp_path)
+    assert outcome.exit_code == 1
+    assert sorted(load_results(tmp_path).trials["status"]) == ["succeeded", "worker_died"]
+
+
 def test_a_finished_folder_runs_nothing_and_a_changed_sweep_is_refused(tmp_path: Path) -> None:
     spec = sweep_over("none", world_sizes=(1, 2))
     assert run(spec, tmp_path).exit_code == 0
@@ -113,6 +119,10 @@ def test_a_world_size_over_capacity_becomes_a_row(tmp_path: Path) -> None:
     assert rows["status"].to_dict() == {1: "succeeded", 64: "infeasible"}
     assert "64 workers" in rows.loc[64, "status_detail"]
     assert outcome.exit_code == 0
+
+    again = run(sweep_over("none", world_sizes=(1, 64)), tmp_path)
+    assert (again.exit_code, again.ran) == (0, 0)
+    assert "All 2 trials were done; nothing ran" in again.message
 
 
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:

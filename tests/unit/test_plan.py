@@ -200,7 +200,6 @@ def test_blocks_differ_in_their_order() -> None:
         ({"baseline": {"world_size": 2}}, True),
         ({"resources": {"price_per_worker_hour": 2, "trial_timeout_s": 60}}, True),
         ({"resources": {"cpus_per_worker": 2}}, False),
-        ({"resources": {"placement": "packed"}}, False),
         ({"quality": {"decision_threshold": 0.4}}, False),
         ({"workload": "some.module:Other"}, False),
         ({"workload_options": {"depth": 2}}, False),

@@ -96,6 +96,16 @@ def test_a_baseline_may_be_named_by_any_setting() -> None:
         rank(frame(records), baseline={"optimizer": "lion"})
 
 
+def test_a_baseline_names_the_learning_rate_as_written_and_not_as_scaled() -> None:
+    records = rows([SMALL, TWO])
+    for record in records:
+        one = record["world_size"] == 1
+        record["parameters"] = json.dumps({"learning_rate": 0.05 if one else 0.1})
+        record["learning_rate"] = 0.1 if one else 0.2
+
+    assert rank(frame(records), baseline={"learning_rate": 0.1}).baseline.world_size == 2
+
+
 def test_options_come_from_the_sweep_file_unless_given(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, rows(GRID))
     folder.spec_file.write_text(

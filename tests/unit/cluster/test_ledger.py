@@ -75,6 +75,9 @@ def test_the_last_attempt_counts(tmp_path: Path) -> None:
     assert ledger.pending([first, second]) == (second,)
     assert ledger.attempts_made == {first.trial_id: 2, second.trial_id: 3}
     assert ledger.statuses(plan(seeds=1)) == ["succeeded"]
+    # Nothing is glossed over: what is to be run again has ended all the same.
+    assert ledger.endings(plan(seeds=1)) == ["succeeded", "interrupted"]
+    assert ledger.endings(plan(seeds=2)).count(None) == 2
 
 
 def test_an_infeasible_trial_is_written_once_and_run_where_it_fits(tmp_path: Path) -> None:

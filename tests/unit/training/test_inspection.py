@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, TensorDataset
 
-from ddp_sweep.errors import WorkloadError
-from ddp_sweep.training.inspection import inspect_workload
+from ddp_sweep.errors import SpecError, WorkloadError
+from ddp_sweep.spec import parse_spec
+from ddp_sweep.training.inspection import inspect_for, inspect_workload
 from ddp_sweep.workload import Binary, LossSum, Multiclass, Regression
 from ddp_sweep.workloads.breast_cancer import BreastCancer
 from ddp_sweep.workloads.digits import Digits
@@ -116,3 +117,35 @@ def test_a_sound_workload_tells_what_a_plan_needs(
     assert isinstance(facts.task, task)
     assert not isinstance(facts.task, Regression)
     assert (facts.train_samples, facts.validation_samples) == samples
+
+
+class _OwnOptimizer(Digits):
+    def build_optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+
+class _LongWeight(Digits):
+    def training_step(self, model: nn.Module, batch: Any) -> LossSum:
+        images, labels = batch
+        losses = self.loss(model(images), labels)
+        return LossSum(losses.sum(), torch.ones(len(losses)).sum(0, keepdim=True))
+
+
+def test_an_axis_that_would_change_nothing_is_refused() -> None:
+    sweep = {"world_size": [1], "global_batch_size": [64], "optimizer": ["sgd", "adamw"]}
+    spec = parse_spec(
+        {
+            "name": "void",
+            "workload": "x:Y",
+            "sweep": sweep,
+            "training": {"epochs": 1, "learning_rate": 0.1},
+        }
+    )
+    assert inspect_for(spec, Digits, {}).replaced_settings == ()
+    with pytest.raises(SpecError, match=r"sweep\.optimizer: this axis would change nothing"):
+        inspect_for(spec, _OwnOptimizer, {})
+
+
+def test_a_weight_that_is_no_scalar_is_named() -> None:
+    with pytest.raises(WorkloadError, match=r"LossSum\.weight: expected a number"):
+        inspect_workload(_LongWeight, {})
