@@ -161,12 +161,13 @@ def refuse_other_code(results: Results, code_version: str) -> None:
     Raises:
         SpecChangedError: The source has changed.
     """
-    known = results.trials["code_version"].dropna().str.partition(":")[2]
+    versions = results.trials["code_version"].dropna()
+    known = {str(version).partition(":")[2] for version in versions}
     now = code_version.partition(":")[2]
-    if not known.empty and set(known) != {now}:
+    if known - {now}:
         raise SpecChangedError(
             f"{results.folder.path} was made by another version of the workload's source file "
-            f"(hash {', '.join(sorted(set(known)))} there, {now} now), and its runs cannot be "
+            f"(hash {', '.join(sorted(known))} there, {now} now), and its runs cannot be "
             "compared with new ones. Take the change back, or give another folder with --output"
         )
 
