@@ -168,7 +168,7 @@ def run(
     )
     print(outcome.message, file=sys.stderr)
     try:
-        _print_ranking(rank(outcome.folder))
+        _print_ranking(rank(folder))
     except DdpSweepError as error:  # such as: no trial has ended yet
         print(f"no ranking: {error}", file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
