@@ -168,7 +168,7 @@ def run(
     )
     print(outcome.message, file=sys.stderr)
     try:
-        _print_ranking(rank(folder))
+        _print_ranking(rank(_from_here(outcome.folder)))
     except DdpSweepError as error:  # such as: no trial has ended yet
         print(f"no ranking: {error}", file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
@@ -263,6 +263,12 @@ def _print_ranking(ranking: Ranking) -> None:
     from ddp_sweep.report.terminal import print_ranking
 
     print_ranking(ranking, _stdout())
+
+
+def _from_here(path: Path) -> Path:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _print_json(value: object) -> None:
