@@ -29,7 +29,6 @@ __all__ = ["app", "main"]
 
 NO_CONFIGURATION_QUALIFIES = 4
 """Exit code of ``rank --strict`` where nothing is recommended."""
-INTERRUPTED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -83,9 +82,6 @@ def main() -> None:
     except DdpSweepError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # before the sweep itself takes note of it
-        print("interrupted; nothing was running", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def _print_version(wanted: bool) -> None:
