@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,37 @@ from ddp_sweep.schema import METRIC_PREFIX, SCHEMA_VERSION, TABLES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Results", "ResultsFolder", "ResultsWarning", "load_results", "mark_final"]
+__all__ = [
+    "Results",
+    "ResultsFolder",
+    "ResultsWarning",
+    "SeedAddition",
+    "SeedPurpose",
+    "load_results",
+    "mark_final",
+]
+
+
+class SeedPurpose(StrEnum):
+    """Why seeds came into a results folder."""
+
+    SWEEP = "sweep"
+    """The seeds of the sweep file."""
+    MORE_SEEDS = "more_seeds"
+    """Asked for after a look at the results."""
+    CONFIRMATION = "confirmation"
+    """To measure the winner and the quality reference anew, on runs that did not choose them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedAddition:
+    """Seeds that one session of a sweep added; a session that only goes on adds none."""
+
+    purpose: SeedPurpose
+    seeds: tuple[int, ...]
+    configuration_ids: tuple[str, ...] | None = None
+    """The configurations that run with them; None for every one of the sweep."""
+    session_id: str | None = None
 
 
 class ResultsWarning(UserWarning):
@@ -39,6 +70,8 @@ class Results:
     """The resolved sweep file, or None where the folder has none that can be read."""
     problems: tuple[str, ...] = ()
     """One sentence for each file that was left out."""
+    additions: tuple[SeedAddition, ...] = ()
+    """Which seeds were added, in order; empty where the folder does not say."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,11 @@ class ResultsFolder:
     def spec_file(self) -> Path:
         """The resolved sweep file."""
         return self.path / "_sweep.yaml"
+
+    @property
+    def seeds_file(self) -> Path:
+        """Which seeds were added to the sweep, and when: a list in YAML, one entry an addition."""
+        return self.path / "_seeds.yaml"
 
     @property
     def lock_file(self) -> Path:
@@ -118,6 +156,7 @@ class ResultsFolder:
         problems: list[str] = []
         frames = {name: self._read_table(name, problems.append) for name in TABLES}
         spec = self._read_spec(problems.append)
+        additions = self._read_additions(problems.append)
         return Results(
             trials=mark_final(frames["trials"]),
             evals=frames["evals"],
@@ -125,6 +164,7 @@ class ResultsFolder:
             folder=self,
             spec=spec,
             problems=tuple(problems),
+            additions=additions,
         )
 
     def _read_table(self, table: str, report: Callable[[str], None]) -> pd.DataFrame:
@@ -137,20 +177,19 @@ class ResultsFolder:
         return _to_frame(pa.concat_tables(parts, promote_options="default"))
 
     def _read_spec(self, report: Callable[[str], None]) -> dict[str, Any] | None:
-        if not self.spec_file.exists():
-            return None
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        spec = _read_yaml(self.spec_file, report)
+        if spec is None or isinstance(spec, Mapping):
+            return None if spec is None else dict(spec)
+        report(f"{self.spec_file} was left out: it holds no mapping of settings")
+        return None
 
+    def _read_additions(self, report: Callable[[str], None]) -> tuple[SeedAddition, ...]:
+        entries = _read_yaml(self.seeds_file, report)
         try:
-            spec = YAML(typ="safe", pure=True).load(self.spec_file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, YAMLError) as error:
-            report(f"{self.spec_file} was left out: {_first_line(error)}")
-            return None
-        if not isinstance(spec, Mapping):
-            report(f"{self.spec_file} was left out: it holds no mapping of settings")
-            return None
-        return dict(spec)
+            return tuple(map(_addition, entries or ()))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            report(f"{self.seeds_file} was left out: it holds no list of added seeds")
+            return ()
 
 
 def load_results(path: str | Path) -> Results:
@@ -217,3 +256,27 @@ def _to_frame(table: pa.Table) -> pd.DataFrame:
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0] or type(error).__name__
+
+
+def _read_yaml(file: Path, report: Callable[[str], None]) -> Any:  # noqa: ANN401 - any YAML value
+    """The contents of one of our YAML files; None where there is none that can be read."""
+    if not file.exists():
+        return None
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        report(f"{file} was left out: {_first_line(error)}")
+        return None
+
+
+def _addition(entry: Mapping[str, Any]) -> SeedAddition:
+    configurations = entry.get("configuration_ids")
+    return SeedAddition(
+        purpose=SeedPurpose(entry["purpose"]),
+        seeds=tuple(int(seed) for seed in entry["seeds"]),
+        configuration_ids=None if configurations is None else tuple(map(str, configurations)),
+        session_id=entry.get("session_id"),
+    )

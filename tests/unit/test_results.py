@@ -13,7 +13,7 @@ import pytest
 from trials_frame import Cell, frame, rows, table, write_folder
 
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.results import ResultsFolder, ResultsWarning, load_results
+from ddp_sweep.results import ResultsFolder, ResultsWarning, SeedPurpose, load_results
 from ddp_sweep.schema import EVALS, SCHEMA_VERSION, STEPS, TRIALS
 
 CELLS = [Cell(world_size=1, batch=64), Cell(world_size=2, batch=32)]
@@ -177,3 +177,30 @@ def test_the_frame_of_the_tests_is_the_frame_of_a_folder(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(
         loaded, frame(records).sort_values("trial_id", ignore_index=True)
     )
+
+
+def test_added_seeds_are_read_in_their_order(tmp_path: Path) -> None:
+    write_folder(tmp_path, rows(CELLS, seeds=1))
+    (tmp_path / "_seeds.yaml").write_text(
+        "- {purpose: sweep, seeds: [0, 1], session_id: first}\n"
+        "- {purpose: more_seeds, seeds: [2], configuration_ids: [abc, def]}\n"
+    )
+
+    swept, more = load_results(tmp_path).additions
+
+    assert (swept.purpose, swept.seeds, swept.session_id) == (SeedPurpose.SWEEP, (0, 1), "first")
+    assert swept.configuration_ids is None
+    assert (more.purpose, more.seeds) == (SeedPurpose.MORE_SEEDS, (2,))
+    assert more.configuration_ids == ("abc", "def")
+
+
+@pytest.mark.parametrize("text", ["- {purpose: luck, seeds: [1]}", "seeds", "[", "- [1]"])
+def test_a_list_of_seeds_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    write_folder(tmp_path, rows(CELLS, seeds=1))
+    (tmp_path / "_seeds.yaml").write_text(text)
+
+    with pytest.warns(ResultsWarning, match=r"_seeds\.yaml was left out"):
+        results = load_results(tmp_path)
+
+    assert results.additions == ()
+    assert len(results.trials) == len(CELLS)
