@@ -1,0 +1,54 @@
+"""The program ``ddp-sweep``: its verbs, its version, and how an error ends it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ddp_sweep import __version__
+from ddp_sweep.cli import judging, running, sweep_files
+from ddp_sweep.errors import DdpSweepError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="How many workers and which batch size train a PyTorch model fastest without losing "
+    "quality.",
+)
+# In the order in which one uses them.
+app.command()(sweep_files.validate)
+app.command()(sweep_files.plan)
+app.command()(running.run)
+app.command()(running.status)
+app.command(name="rank")(judging.rank_configurations)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code; a user's error is one message."""
+    try:
+        app()
+    except DdpSweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all_verbs(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,47 @@
+"""Arguments that several verbs have, and how settings written on the command line are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Address", "AsFormat", "Folder", "Format", "Sweep", "read_assignments"]
+
+
+class Format(StrEnum):
+    """What is printed to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="The sweep file.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+AsFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a running Ray cluster, such as auto or 10.0.0.1:6379; none: this machine."
+    ),
+]
+
+
+def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """Settings written as ``key=value``, the values read as YAML."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals or not value.strip():
+            raise typer.BadParameter(f'received "{text}"; allowed: key=value')
+        try:
+            found[key.strip()] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise typer.BadParameter(f'received "{text}"; the value is not valid') from None
+    return found

@@ -1,0 +1,71 @@
+"""The verb that judges results: rank."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ddp_sweep.cli.arguments import read_assignments
+from ddp_sweep.cli.printing import show_ranking
+
+if TYPE_CHECKING:
+    from ddp_sweep.report.export import TextFormat
+
+__all__ = ["rank_configurations"]
+
+NO_CONFIGURATION_QUALIFIES = 4
+"""Exit code of ``rank --strict`` where nothing is recommended."""
+
+
+class RankFormat(StrEnum):
+    """What ``rank`` prints to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+def rank_configurations(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="DIR|FILE", help="A results folder, or a Parquet or CSV table."),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="K=V,K=V", help="The configuration to compare with."),
+    ] = None,
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=VALUE", help="The most that may be lost of a metric."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC=VALUE", help="The quality that ends the clock."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 where nothing is recommended.")
+    ] = False,
+    output_format: Annotated[
+        RankFormat, typer.Option("--format", help="A table to read, or text for others to use.")
+    ] = RankFormat.TABLE,
+) -> None:
+    """Rank configurations by speed among those whose quality held."""
+    from ddp_sweep.analysis import RecommendationStatus, rank
+    from ddp_sweep.report.export import render
+
+    ranking = rank(
+        source,
+        baseline=None if baseline is None else read_assignments(baseline.split(",")),
+        margins=read_assignments(margin) if margin else None,
+        target=None if target is None else read_assignments([target]),
+    )
+    if output_format is RankFormat.TABLE:
+        show_ranking(ranking)
+    else:
+        print(render(ranking, cast("TextFormat", output_format.value)))
+    if strict and ranking.recommendation.status is RecommendationStatus.NONE:
+        raise typer.Exit(NO_CONFIGURATION_QUALIFIES)
