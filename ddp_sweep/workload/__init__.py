@@ -1,6 +1,7 @@
 """What a user writes: a model, its data and its loss, and how such a workload is loaded."""
 
 from ddp_sweep.workload.loading import code_version, load_workload
+from ddp_sweep.workload.metrics import Metric, declared_metrics, directions
 from ddp_sweep.workload.protocol import EvaluationOutput, LossSum, Workload, WorkloadFactory
 from ddp_sweep.workload.tasks import (
     Binary,
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",
+    "Metric",
     "Multiclass",
     "Regression",
     "Task",
@@ -24,6 +26,8 @@ __all__ = [
     "WorkloadFactory",
     "class_names",
     "code_version",
+    "declared_metrics",
+    "directions",
     "load_workload",
     "user_traceback",
 ]
