@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ddp_sweep.workload import (
         Binary,
         EvaluationOutput,
+        LanguageModel,
         LossSum,
+        Metric,
         Multiclass,
         Regression,
         Workload,
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Binary",
     "EvaluationOutput",
+    "LanguageModel",
     "LossSum",
+    "Metric",
     "Multiclass",
     "Ranking",
     "Regression",
@@ -49,7 +53,9 @@ _HOMES = {
     "ddp_sweep.workload": (
         "Binary",
         "EvaluationOutput",
+        "LanguageModel",
         "LossSum",
+        "Metric",
         "Multiclass",
         "Regression",
         "Workload",

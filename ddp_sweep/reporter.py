@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.plan import InfeasibleTrial, Trial
 from ddp_sweep.results import ResultsFolder
-from ddp_sweep.schema import QUALITY_COLUMNS, Status, table_schema
+from ddp_sweep.schema import Status, table_schema
 from ddp_sweep.training.messages import Evaluation, RankReport
 
 __all__ = ["AttemptResult", "Reporter", "SweepFacts"]
@@ -73,8 +73,8 @@ class Reporter:
 
     folder: ResultsFolder
     facts: SweepFacts
-    metrics: tuple[str, ...] = ()
-    """Names of the metrics that the workload declares."""
+    metrics: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the metrics that the workload declares; whether higher is better."""
     _made: bool = field(default=False, init=False)
 
     def commit(self, result: AttemptResult) -> None:
@@ -214,6 +214,7 @@ def _speed(reports: Sequence[RankReport]) -> dict[str, float | None]:
     waits = [report.data_wait_s for report in reports if report.data_wait_s is not None]
     return {
         "throughput_samples_per_s": first.samples / train_time,
+        "throughput_tokens_per_s": None if first.tokens is None else first.tokens / train_time,
         "step_time_median_s": max(medians),
         "step_time_p95_s": _largest([report.step_time_p95_s for report in reports]),
         "data_wait_fraction": max(waits) / train_time if waits else None,
@@ -244,7 +245,7 @@ def eval_rows(result: AttemptResult) -> list[dict[str, Any]]:
     best = _running_best(evaluations)
     return [
         identity
-        | {name: value for name, value in evaluation.quality.items() if name in QUALITY_COLUMNS}
+        | evaluation.quality
         | {
             "epoch": evaluation.epoch,
             "optimizer_step": evaluation.optimizer_step,

@@ -24,7 +24,7 @@ from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
-from ddp_sweep.training.inspection import inspect_for
+from ddp_sweep.training.inspection import WorkloadFacts, directions_of_all, inspect_for
 from ddp_sweep.training.worker import Worker
 from ddp_sweep.workload import WorkloadFactory, code_version, load_workload
 
@@ -81,7 +81,8 @@ def run_sweep(
         WorkloadError: The workload cannot be loaded or returns the wrong thing.
     """
     factory = workload or load_workload(spec.workload, spec.base_dir)
-    plan_for = _planner(spec, factory)
+    looked_over: dict[str, WorkloadFacts] = {}
+    plan_for = _planner(spec, factory, looked_over)
     whole = plan_for(None)
     folder = ResultsFolder(Path(output).absolute())
     with locked(folder):
@@ -95,7 +96,7 @@ def run_sweep(
         session = Session(
             spec=spec,
             folder=folder,
-            reporter=Reporter(folder, facts),
+            reporter=Reporter(folder, facts, directions_of_all(looked_over.values())),
             plan_for=plan_for,
             worker_factory=worker_factory or _worker_factory(workload),
             progress=progress,
@@ -104,15 +105,16 @@ def run_sweep(
         return _outcome(session, interrupted, resume_command)
 
 
-def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None], Plan]:
+def _planner(
+    spec: SweepSpec, factory: WorkloadFactory, looked_over: dict[str, WorkloadFacts]
+) -> Callable[[int | None], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
-    lengths: dict[str, int] = {}
 
     def train_length(options: Mapping[str, Json]) -> int:
         key = canonical_json(dict(options))
-        if key not in lengths:
-            lengths[key] = inspect_for(spec, factory, options).train_samples
-        return lengths[key]
+        if key not in looked_over:
+            looked_over[key] = inspect_for(spec, factory, options)
+        return looked_over[key].train_samples
 
     return lambda capacity: build_plan(spec, capacity=capacity, train_lengths=train_length)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ddp_sweep.schema import Status
-from ddp_sweep.training.batch_steps import evaluation_step, training_step
+from ddp_sweep.training.batch_steps import evaluation_step, is_weighted, training_step
 from ddp_sweep.training.batches import BatchPlan
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.hardware import device_name
 from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
 from ddp_sweep.training.integrity import (
     DrawCounter,
@@ -39,7 +40,7 @@ from ddp_sweep.training.optimization import LearningRate, build_optimizer
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
 from ddp_sweep.training.snapshot import Snapshot
-from ddp_sweep.workload import WorkloadFactory
+from ddp_sweep.workload import LanguageModel, WorkloadFactory, declared_metrics, directions
 
 __all__ = ["RankTrial"]
 
@@ -101,7 +102,9 @@ class RankTrial:
         # Ranks draw different random numbers (dropout) from here on; rank 0 those of one worker.
         seed_everything(trial.seed + 1_000_003 * self._ranks.rank)
         self._workload, self._model = workload, model
-        self._source = BatchSource(train_data, workload, self._request.data, device)
+        self._source = BatchSource(
+            train_data, workload, self._request.data, device, augmentation_seed=trial.seed
+        )
         self._plan = self._batch_plan(len(self._source))
         self._optimizer = build_optimizer(workload, model, self._settings, trial.learning_rate)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -127,7 +130,7 @@ class RankTrial:
             self._step,
             self._parameters,
             self._ranks,
-            weighted=hasattr(self._workload, "training_step"),
+            weighted=is_weighted(self._workload),
         )
 
     def _build_evaluator(self, validation_data: Dataset[Any]) -> Evaluator:
@@ -146,11 +149,16 @@ class RankTrial:
             self._workload.task,
             batch_size=automatic if chosen == "auto" else chosen,
             ranks=self._ranks,
+            metrics=declared_metrics(self._workload),
             emit_progress=self._emit,
         )
 
     def run(self) -> RankReport:
         """Probe, warm up, train and report."""
+        with closing(self._evaluator):
+            return self._run()
+
+    def _run(self) -> RankReport:
         self._emit({"stage": "warming up"})
         snapshot = Snapshot(self._model, self._optimizer)
         with self._timed("probes"):
@@ -186,7 +194,7 @@ class RankTrial:
         shapes = self._plan.distinct_shapes()
         for step in [shapes[0], *shapes]:
             self._optimizer.zero_grad()
-            gradient_step.run(step, (self._source.fetch(part) for part in step.micro_batches))
+            gradient_step.run(step, (self._source.fetch(*draw) for draw in step.draws()))
             self._optimizer.step()
 
     def _train(self, gradient_step: GradientStep) -> RankReport:
@@ -199,6 +207,7 @@ class RankTrial:
             budget=self._plan.budget,
             evaluations=settings.evaluations,
             target=dict(request.quality.target),
+            declared=directions(declared_metrics(self._workload)),
             deadline=None if timeout is None else self._began + timeout,
             emit_progress=self._emit,
         )
@@ -246,6 +255,7 @@ class RankTrial:
             epochs=context.samples / self._plan.num_samples,
             optimizer_steps=context.steps,
             samples=context.samples,
+            tokens=self._tokens(context),
             train_time_s=context.clock.train_time_s,
             eval_time_s=sum(e.eval_time_s for e in context.evaluations),
             time_to_target_s=context.time_to_target_s,
@@ -267,12 +277,17 @@ class RankTrial:
             batch_imbalance=imbalance,
             other_load=self._other_load,
             device_type=device.type,
-            device_name=_device_name(device),
+            device_name=device_name(device),
             physical_cores=usable_cores(),
             threads=torch.get_num_threads(),
             torch_version=torch.__version__,
             seconds=self.seconds,
         )
+
+    def _tokens(self, context: TrialContext) -> int | None:
+        """Tokens that counted, of all ranks: what a language model's losses are weighed by."""
+        is_language = isinstance(self._workload.task, LanguageModel)
+        return round(sum(context.losses.weights)) if is_language else None
 
     def _peak_memory_bytes(self) -> int | None:
         """Peak of set-up, training and evaluation; None where it cannot be read."""
@@ -284,14 +299,3 @@ class RankTrial:
         began = time.perf_counter()
         yield
         self.seconds[part] = time.perf_counter() - began
-
-
-def _device_name(device: torch.device) -> str | None:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-    except OSError:
-        return None
-    return names[0] if names else None
