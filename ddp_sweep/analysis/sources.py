@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ddp_sweep.errors import ResultsError, TableError
-from ddp_sweep.results import Results, ResultsFolder, mark_final
+from ddp_sweep.results import Results, ResultsFolder, SeedAddition, mark_final
 
 __all__ = ["Source", "open_source"]
 
@@ -34,6 +34,8 @@ class Source:
     name: str | None
     """The folder or file; None for a frame in memory."""
     problems: tuple[str, ...] = ()
+    additions: tuple[SeedAddition, ...] = ()
+    """Which seeds were added, in order; empty where nobody knows."""
 
 
 def open_source(source: Path | str | Results | pd.DataFrame) -> Source:
@@ -70,6 +72,7 @@ def _from_results(results: Results) -> Source:
         spec=results.spec,
         name=str(results.folder.path),
         problems=results.problems,
+        additions=results.additions,
     )
 
 
