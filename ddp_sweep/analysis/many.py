@@ -17,6 +17,8 @@ from ddp_sweep.results import SeedAddition
 
 __all__ = ["rank_many"]
 
+_NEEDED = ("trial_id", "configuration_id", "attempt", "status")
+
 
 def rank_many(
     trials: pd.DataFrame,
@@ -51,16 +53,17 @@ def rank_many(
     Raises:
         TableError: It is no trials table, or holds something that cannot be.
     """
-    if by not in trials:
-        raise TableError(f"the table has no column {by} to tell sweeps apart by")
+    if lacking := [name for name in (by, *_NEEDED) if name not in trials]:
+        raise TableError(
+            f"the table lacks the columns {', '.join(lacking)}; many sweeps at once are ranked "
+            "from a trials table, with a column that tells the sweeps apart"
+        )
     sweeps = trials[by].astype(str)
     own = {
         name: sweeps.str.cat(trials[name].astype(str), sep="/")
         for name in ("trial_id", "configuration_id")
     }
     source = open_source(trials.assign(**own, _configuration_id=trials["configuration_id"]))
-    if not source.ours:
-        raise TableError("many sweeps at once are ranked from a table of our trials only")
     options = RankingOptions().overridden(
         margins=margins,
         floors=floors,

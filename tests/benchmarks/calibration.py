@@ -85,6 +85,54 @@ def _one_against_another(
     }
 
 
+# Beyond the validation set
+
+SAMPLES = 360
+
+
+def population(report: Report, repetitions: int) -> None:
+    """Coverage of the interval that adds the sampling error of the validation set.
+
+    Samples differ in difficulty, seeds in luck, and configurations in which samples they find
+    hard: a true difference of 0 over all data that is none on the samples at hand. Logits of a
+    right answer; a standard deviation each.
+    """
+    for of_seeds, of_samples in ((0.0, 0.0), (0.2, 0.0), (0.0, 1.0), (0.2, 1.5)):
+        report.heading(
+            f"New validation samples: {SAMPLES}, sd of seeds {of_seeds}, of samples {of_samples}"
+        )
+        for n in (3, 5, 10):
+            found = averaged(
+                lambda count, generator, n=n, s=(of_seeds, of_samples): _of_a_population(
+                    count, generator, n, *s
+                ),
+                repetitions=repetitions // 4,
+                runs=100 * n,
+            )
+            report.figure(f"n={n:2d} interval covers", found["covered"], 0.88, None)
+            report.figure(f"n={n:2d}   that of this validation set does", found["covered, this"])
+
+
+def _of_a_population(
+    count: int, generator: np.random.Generator, n: int, of_seeds: float, of_samples: float
+) -> dict[str, Any]:
+    logits = generator.normal(4, 2.5, (count, 1, 1, SAMPLES))
+    logits = logits + generator.normal(0, of_samples, (count, 2, 1, SAMPLES))
+    logits = logits + generator.normal(0, of_seeds, (count, 2, n, 1))
+    right = generator.logistic(size=logits.shape) < logits
+    bits = np.packbits(right, axis=-1).reshape(count * 2 * n, -1)
+    frame = _timed(right.mean(axis=-1)).assign(
+        eval_samples=SAMPLES, correct_bits=[row.tobytes() for row in bits]
+    )
+    found = rank_many(frame, margins={"accuracy": 0.01})
+    found = found[found["configuration_id"] == 1]
+    low, high = found["accuracy_population_low"], found["accuracy_population_high"]
+    return {
+        "covered": (low <= 0) & (high >= 0),
+        "covered, this": (found["accuracy_low"] <= 0) & (found["accuracy_high"] >= 0),
+    }
+
+
 # Recommendations
 
 MARGIN = 1.25
@@ -253,6 +301,7 @@ def _looks(count: int, generator: np.random.Generator, n: int) -> dict[str, Any]
 
 SECTIONS = {
     "losses": losses_and_speedups,
+    "population": population,
     "recommendations": recommendations,
     "seeds_needed": seeds_needed,
     "looks": repeated_looks,
