@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from ddp_sweep.analysis.measurements import Ending
-from ddp_sweep.analysis.outcome import Finding, RecommendationStatus, Severity
-from ddp_sweep.analysis.scaling import scaling_findings
+from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.recommendation import fresh_figures
+from ddp_sweep.analysis.scaling import Scaling
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.wording import count
 
 __all__ = ["pitfalls"]
 
@@ -18,7 +18,7 @@ __all__ = ["pitfalls"]
 def pitfalls(standing: Standing) -> list[tuple[Finding, ...]]:
     """Findings about each configuration, by number."""
     found: list[list[Finding]] = [[] for _ in range(standing.measured.count)]
-    for check in (_untimed, _failures, _contradictions, _confirmed, scaling_findings):
+    for check in (_untimed, _failures, _contradictions, _scaling, _fresh):
         for position, finding in check(standing):
             found[position].append(finding)
     return [tuple(findings) for findings in found]
@@ -78,23 +78,14 @@ def _contradictions(standing: Standing) -> Iterator[tuple[int, Finding]]:
             )
 
 
-def _confirmed(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    """Where the figures shown are those of fresh runs."""
-    winner = standing.winner
-    if winner is None or standing.assessment.statuses[0] is not RecommendationStatus.CONFIRMED:
-        return
-    found = standing.assessment.confirmations.of(winner)
-    assert found is not None
-    runs = int(found.judge.runs[winner])
-    yield (
-        winner,
-        Finding(
-            kind="confirmed_by_fresh_seeds",
-            severity=Severity.INFO,
-            message=(
-                f"Its speedup and quality are those of {count(runs, 'fresh run')}; the ones that "
-                f"chose it showed {standing.speedup_text(winner)}."
-            ),
-            evidence={"fresh_runs": runs, "selected_speedup": standing.speed.speedup[winner]},
-        ),
-    )
+def _scaling(standing: Standing) -> Iterator[tuple[int, Finding]]:
+    scaling = Scaling(standing)
+    for position in map(int, scaling.positions):
+        for finding in scaling.of(position):
+            yield position, finding
+
+
+def _fresh(standing: Standing) -> Iterator[tuple[int, Finding]]:
+    if standing.winner is not None:
+        for finding in fresh_figures(standing, standing.winner):
+            yield standing.winner, finding

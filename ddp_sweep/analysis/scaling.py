@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,31 +15,60 @@ from ddp_sweep.analysis.speedup import speedups
 from ddp_sweep.analysis.standing import Standing
 from ddp_sweep.analysis.wording import ratio
 
-__all__ = ["scaling_findings"]
+__all__ = ["Scaling"]
+
+_ROUNDING = 1e-9
 
 
-def scaling_findings(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    """Findings about super-linear and retrograde speedups, each with the configuration's number.
+@dataclass(frozen=True)
+class Scaling:
+    """Findings about super-linear and retrograde speedups.
 
     A speedup is the product of workers, throughput of a worker, and the inverse of the samples
     that were needed; whichever of these is on the side of the surprise made it.
     """
-    speed = standing.speed
-    sizes = _world_sizes(standing)
-    workers = sizes / sizes[standing.baseline]
-    low = np.where(np.isnan(speed.low), speed.speedup, speed.low)
-    with np.errstate(invalid="ignore"):
-        above = (workers > 1) & (low > workers)
-    for position in np.flatnonzero(above):
-        yield int(position), _super_linear(standing, int(position), float(workers[position]))
-    fewer = _best_of_fewer(standing)
-    against = np.where(fewer >= 0, fewer, standing.baseline)
-    for position in np.flatnonzero(_shown_slower(standing, against) & (sizes > sizes[against])):
-        yield int(position), _retrograde(standing, int(position), int(against[position]))
+
+    standing: Standing
+
+    def of(self, position: int) -> Iterator[Finding]:
+        """Findings about one configuration."""
+        if self._above[position]:
+            yield _super_linear(self.standing, position)
+        if self._below[position]:
+            yield _retrograde(self.standing, position, int(self._fewer[position]))
+
+    @property
+    def positions(self) -> Integers:
+        """The configurations there is something to say about."""
+        return np.flatnonzero(self._above | self._below)
+
+    @cached_property
+    def _above(self) -> Booleans:
+        """Faster than the baseline by more than the number of workers."""
+        speed, sizes = self.standing.speed, _world_sizes(self.standing)
+        workers = sizes / sizes[self.standing.baseline]
+        low = np.where(np.isnan(speed.low), speed.speedup, speed.low)
+        above: Booleans = (workers > 1) & (low > workers * (1 + _ROUNDING))
+        return above
+
+    @cached_property
+    def _below(self) -> Booleans:
+        """Slower than one of fewer workers."""
+        sizes = _world_sizes(self.standing)
+        slower = _shown_slower(self.standing, self._fewer)
+        below: Booleans = slower & (sizes > sizes[self._fewer])
+        return below
+
+    @cached_property
+    def _fewer(self) -> Integers:
+        """What more workers should be faster than: the fastest of fewer ones, or the baseline."""
+        fewer = _best_of_fewer(self.standing)
+        return np.where(fewer >= 0, fewer, self.standing.baseline)
 
 
-def _super_linear(standing: Standing, position: int, workers: float) -> Finding:
-    speed = standing.speed
+def _super_linear(standing: Standing, position: int) -> Finding:
+    speed, sizes = standing.speed, _world_sizes(standing)
+    workers = float(sizes[position] / sizes[standing.baseline])
     per_worker = float(speed.throughput_efficiency[position])
     samples = 1 / float(speed.statistical_efficiency[position])
     text = (
@@ -111,7 +142,7 @@ def _best_of_fewer(standing: Standing) -> Integers:
 def _shown_slower(standing: Standing, against: Integers) -> Booleans:
     found = speedups(standing.measured, against)
     without = np.isnan(found.low) & np.isnan(found.high)
-    slower: Booleans = np.where(without, found.speedup, found.high) < 1
+    slower: Booleans = np.where(without, found.speedup, found.high) < 1 - _ROUNDING
     return slower
 
 
