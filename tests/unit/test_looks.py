@@ -154,6 +154,22 @@ def test_fresh_seeds_confirm_the_winner_with_their_own_figures() -> None:
     assert finding.evidence == {"fresh_runs": 10, "selected_speedup": pytest.approx(selected)}
 
 
+def test_the_baseline_may_run_afresh_with_the_winner() -> None:
+    faster = replace(ONE, batch=128, seconds=10)
+    first = rows([ONE, faster, FOUR])
+    fresh = runs([ONE, replace(faster, seconds=11), FOUR], range(5, 15), "confirm")
+    confirm = added(SeedPurpose.CONFIRMATION, *range(5, 15))
+
+    together = ranked(first + fresh, SWEEP, confirm)
+    own = [record for record in fresh if record["configuration_id"] != faster.name]
+    without = ranked(first + own, SWEEP, confirm)
+
+    for ranking, seconds in ((together, 11), (without, 10)):  # else its earlier runs are compared
+        assert ranking.baseline.configuration_id == faster.name
+        assert ranking.recommendation.status is RecommendationStatus.CONFIRMED
+        assert find(ranking, 4).speedup == pytest.approx(seconds / 4, rel=0.03)
+
+
 def test_fresh_seeds_have_no_part_in_the_choice() -> None:
     first = rows([ONE, TWO, FOUR])
     fresh = runs([ONE, replace(FOUR, seconds=8)], range(5, 15), "confirm")
