@@ -53,7 +53,7 @@ class Confirmations:
     refuted: Booleans
     """Tried, and quality or speedup was not borne out."""
     verdict: Verdicts
-    """Of the fresh runs where a configuration was refuted: lost, or not yet known."""
+    """Of the fresh runs where it was refuted: lost, did not finish, or not yet known."""
 
     def of(self, position: int) -> Confirmation | None:
         """The last round that a configuration ran in."""
@@ -87,8 +87,9 @@ def confirm(
         rounds.append(one)
         latest[one.tried] = number - 1
         passed = np.where(one.tried, one.passed, passed)
-        lost = one.judgements.verdict == Verdict.INFERIOR
-        verdict = np.where(one.tried & lost, Verdict.INFERIOR.value, verdict)
+        against = np.isin(one.judgements.verdict, [Verdict.INFERIOR.value, Verdict.FAILED.value])
+        found = np.where(against, one.judgements.verdict, Verdict.INCONCLUSIVE.value)
+        verdict = np.where(one.tried, found, verdict)
     return Confirmations(
         rounds=tuple(rounds),
         latest=latest,

@@ -208,6 +208,30 @@ def test_what_fresh_seeds_do_not_bear_out_is_not_recommended(
     assert find(ranking, 4) not in recommendation.pareto
 
 
+def test_a_winner_that_does_not_finish_on_fresh_seeds_is_not_recommended() -> None:
+    fresh = runs([ONE, FOUR], range(5, 10), "confirm")
+    for record in fresh:
+        if record["world_size"] == 4:
+            record.update(status="out_of_memory", train_time_s=None, accuracy=None)
+
+    ranking = ranked(rows([ONE, TWO, FOUR]) + fresh, SWEEP, CONFIRM)
+
+    assert ranking.recommendation.status is RecommendationStatus.NONE
+    assert find(ranking, 4).verdict is Verdict.FAILED
+    assert find(ranking, 4).reason.startswith("did not finish: on fresh seeds, 5 of 5 ran out of")
+
+
+def test_fresh_runs_that_were_lost_say_nothing() -> None:
+    fresh = runs([ONE, FOUR], range(5, 10), "confirm")
+    for record in fresh:
+        record.update(status="interrupted", train_time_s=None, accuracy=None)
+
+    ranking = ranked(rows([ONE, TWO, FOUR]) + fresh, SWEEP, CONFIRM)
+
+    assert ranking.recommendation.status is RecommendationStatus.PROVISIONAL
+    assert ranking.recommendation.fastest is find(ranking, 4)
+
+
 def test_the_next_candidate_is_confirmed_at_half_the_level() -> None:
     first, worse = rows([ONE, TWO, FOUR]), replace(FOUR, accuracy=0.9)
     fresh = runs([ONE, worse], range(5, 15), "confirm")
