@@ -43,7 +43,7 @@ def ranked(records: list[dict[str, Any]], *additions: SeedAddition, **options: A
         spec=None,
         additions=additions,
     )
-    return rank(results, margins=MARGINS, **options)
+    return rank(results, **({"margins": MARGINS} | options))
 
 
 def accuracies(records: list[dict[str, Any]], cell: Cell) -> list[float]:
@@ -69,6 +69,25 @@ def test_a_second_look_is_judged_on_its_fresh_seeds_at_half_the_level() -> None:
     assert pooled.metrics["accuracy"].low > found.low
     assert entry.n_seeds == 13
     assert entry.speedup == pytest.approx(pooled.speedup)  # speed rests on all runs
+
+
+def test_the_seeds_that_are_advised_are_those_for_the_next_look() -> None:
+    first, fresh = rows([ONE, UNDECIDED]), runs([ONE, UNDECIDED], range(5, 13), "later")
+    more = added(SeedPurpose.MORE_SEEDS, *range(5, 13))
+    both = first + fresh
+    differences = np.subtract(accuracies(both, UNDECIDED), accuracies(both, ONE))
+    sd = differences.std(ddof=1) * np.sqrt(12 / stats.chi2.ppf(0.4, 12))
+
+    found = ranked(both, SWEEP, more, margins={"accuracy": 0.012})
+
+    entry = find(found, 2)
+    assert entry.verdict is Verdict.INCONCLUSIVE
+    needed = entry.seeds_needed
+    powers = [
+        stats.nct.sf(stats.t.ppf(1 - 0.0125, n - 1), n - 1, 0.012 * np.sqrt(n) / sd)
+        for n in (needed - 1, needed)
+    ]
+    assert powers[0] < 0.8 <= powers[1]
 
 
 def test_what_is_decided_stays_so_where_it_got_no_fresh_seeds() -> None:
@@ -205,6 +224,8 @@ def test_what_fresh_seeds_do_not_bear_out_is_not_recommended(
     assert "did not confirm 4 workers" in recommendation.reason
     assert "next: 2 workers" in recommendation.reason
     assert find(ranking, 4).verdict is verdict
+    shown = Evidence.SEEDS if verdict is Verdict.INFERIOR else Evidence.NONE
+    assert find(ranking, 4).evidence is shown
     assert find(ranking, 4) not in recommendation.pareto
 
 
