@@ -8,6 +8,7 @@ import numpy as np
 
 from ddp_sweep.analysis.baselines import fastest_of_smallest, same_sizes
 from ddp_sweep.analysis.columns import numbers
+from ddp_sweep.analysis.demands import margin_findings
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
@@ -39,6 +40,7 @@ def diagnose(
         *_evaluated_counts(standing),
         *_reference(standing, options),
         *_baseline(standing, options, leader),
+        *margin_findings(standing),
         *_grid_edges(standing, leader),
         *_untried_batch(standing, leader),
         *_untimed(standing),
@@ -107,7 +109,8 @@ def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Itera
     """A baseline that is not the best of its world size flatters every speedup."""
     verdicts = [judgement.verdict for judgement in standing.judgements]
     allowed = np.array([v in (Verdict.NON_INFERIOR, Verdict.INCONCLUSIVE) for v in verdicts])
-    best = fastest_of_smallest(standing.measured, standing.baseline, allowed)
+    baseline = np.full(standing.measured.count, standing.baseline)
+    best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
     if best == standing.baseline or np.isnan(gain) or gain <= _NOTABLE_GAIN:
         return

@@ -8,8 +8,9 @@ import numpy as np
 
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.recommendation import fresh_figures
+from ddp_sweep.analysis.scaling import Scaling
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.wording import ratio
 
 __all__ = ["pitfalls"]
 
@@ -17,7 +18,7 @@ __all__ = ["pitfalls"]
 def pitfalls(standing: Standing) -> list[tuple[Finding, ...]]:
     """Findings about each configuration, by number."""
     found: list[list[Finding]] = [[] for _ in range(standing.measured.count)]
-    for check in (_untimed, _failures, _contradictions, _scaling):
+    for check in (_untimed, _failures, _contradictions, _scaling, _fresh):
         for position, finding in check(standing):
             found[position].append(finding)
     return [tuple(findings) for findings in found]
@@ -78,41 +79,13 @@ def _contradictions(standing: Standing) -> Iterator[tuple[int, Finding]]:
 
 
 def _scaling(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    """More speedup than workers, or less than none: which factor made it."""
-    speed = standing.speed
-    world_size = standing.measured.settings["world_size"].to_numpy(dtype=np.float64)
-    more_workers = world_size > world_size[standing.baseline]
-    low = np.where(np.isnan(speed.low), speed.speedup, speed.low)
-    high = np.where(np.isnan(speed.high), speed.speedup, speed.high)
-    with np.errstate(over="ignore", invalid="ignore"):
-        above = more_workers & (low > world_size / world_size[standing.baseline])
-        below = more_workers & (high < 1)
-    for position in np.flatnonzero(above | below):
-        yield (
-            int(position),
-            Finding(
-                kind="super_linear" if above[position] else "retrograde",
-                severity=Severity.INFO,
-                message=_scaling_message(
-                    standing, int(position), super_linear=bool(above[position])
-                ),
-            ),
-        )
+    scaling = Scaling(standing)
+    for position in map(int, scaling.positions):
+        for finding in scaling.of(position):
+            yield position, finding
 
 
-def _scaling_message(standing: Standing, position: int, *, super_linear: bool) -> str:
-    speed = standing.speed
-    sizes = standing.measured.settings["world_size"]
-    workers = f"{sizes.iloc[position] / sizes.iloc[standing.baseline]:.3g}x the workers"
-    start = f"{ratio(speed.speedup[position])}x as fast with {workers}: "
-    per_worker = float(speed.throughput_efficiency[position])
-    samples = float(speed.statistical_efficiency[position])
-    text = (
-        f"{start}each worker processed {ratio(per_worker)}x as many samples a second as in the "
-        "baseline"
-    )
-    if not np.isnan(samples):
-        text += f", and the target took {ratio(1 / samples)}x as many samples"
-    elif super_linear:
-        text += ". A better batch size on fewer workers may give part of that"
-    return f"{text}."
+def _fresh(standing: Standing) -> Iterator[tuple[int, Finding]]:
+    if standing.winner is not None:
+        for finding in fresh_figures(standing, standing.winner):
+            yield standing.winner, finding

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ddp_sweep.errors import ResultsError, TableError
-from ddp_sweep.results import Results, ResultsFolder, mark_final
+from ddp_sweep.results import Results, ResultsFolder, SeedAddition, mark_final
 
 __all__ = ["Source", "open_source"]
 
@@ -36,6 +36,8 @@ class Source:
     problems: tuple[str, ...] = ()
     declared: Mapping[str, bool] = field(default_factory=dict)
     """Columns of the metrics that a workload declared; whether higher is better."""
+    additions: tuple[SeedAddition, ...] = ()
+    """Which seeds were added, in order; empty where nobody knows."""
 
 
 def open_source(source: Path | str | Results | pd.DataFrame) -> Source:
@@ -73,6 +75,7 @@ def _from_results(results: Results) -> Source:
         name=str(results.folder.path),
         problems=results.problems,
         declared=results.declared_metrics,
+        additions=results.additions,
     )
 
 

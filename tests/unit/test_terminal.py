@@ -88,7 +88,7 @@ def test_the_advice_is_one_sentence_with_the_evidence() -> None:
 
     assert re.fullmatch(
         r"2 workers x 64 \(global batch 128\): [\d.]+x \[[\d.]+, [\d.]+\] faster than "
-        r"1 worker x 128; quality held: accuracy .* margin 0\.01\.",
+        r"1 worker x 128; quality held: accuracy .* margin 0\.01, on this validation set\.",
         advice,
     )
 
