@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddp_sweep.analysis import Ranking
+from ddp_sweep.analysis import Ranking, RecommendationStatus
 from ddp_sweep.analysis.settings import ready_to_paste, sweep_file_settings
 from ddp_sweep.cluster.whole_files import write_whole, yaml_text
 from ddp_sweep.errors import ResultsError
@@ -20,7 +20,7 @@ def write_winner(folder: ResultsFolder, ranking: Ranking | None) -> None:
         ResultsError: The folder cannot be written to.
     """
     try:
-        if ranking is None or ranking.recommendation.fastest is None:
+        if ranking is None or ranking.recommendation.status is RecommendationStatus.NONE:
             folder.winner_file.unlink(missing_ok=True)
         else:
             write_whole(folder.winner_file, yaml_text(_contents(ranking)))

@@ -319,8 +319,11 @@ def test_the_winner_is_written_down_and_taken_away(tmp_path: Path) -> None:
     assert winner["settings"] == ranking.recommendation.settings
     assert winner["unscaled_learning_rate"] == 0.05
     assert winner["speedup_low"] < winner["speedup"] < winner["speedup_high"]
-    write_winner(folder, None)
-    assert not folder.winner_file.exists()
+    undone = replace(ranking.recommendation, status=RecommendationStatus.NONE)
+    for outdated in (None, replace(ranking, recommendation=undone)):
+        write_winner(folder, ranking)
+        write_winner(folder, outdated)
+        assert not folder.winner_file.exists()
 
 
 def test_the_settings_for_a_sweep_file_are_those_of_the_winner_and_of_no_other(
