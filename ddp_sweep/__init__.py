@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddp_sweep.analysis import Ranking, rank
-    from ddp_sweep.cluster.sweep import run_sweep
+    from ddp_sweep.cluster.agenda import Additions
+    from ddp_sweep.cluster.sweep import SweepOutcome, run_sweep
     from ddp_sweep.results import Results, load_results
     from ddp_sweep.spec import SweepSpec, load_spec
     from ddp_sweep.workload import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Additions",
     "Binary",
     "EvaluationOutput",
     "LanguageModel",
@@ -34,6 +36,7 @@ __all__ = [
     "Ranking",
     "Regression",
     "Results",
+    "SweepOutcome",
     "SweepSpec",
     "Workload",
     "__version__",
@@ -47,7 +50,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ddp_sweep.analysis": ("Ranking", "rank"),
-    "ddp_sweep.cluster.sweep": ("run_sweep",),
+    "ddp_sweep.cluster.agenda": ("Additions",),
+    "ddp_sweep.cluster.sweep": ("SweepOutcome", "run_sweep"),
     "ddp_sweep.results": ("Results", "load_results"),
     "ddp_sweep.spec": ("SweepSpec", "load_spec"),
     "ddp_sweep.workload": (

@@ -13,6 +13,7 @@ __all__ = [
     "CapacityError",
     "DdpSweepError",
     "FolderInUseError",
+    "MoreSeedsError",
     "ResultsError",
     "SpecChangedError",
     "SpecError",
@@ -54,6 +55,10 @@ class SpecError(DdpSweepError):
 
 class SpecChangedError(DdpSweepError):
     """The results folder was made by another sweep file or by other code."""
+
+
+class MoreSeedsError(DdpSweepError):
+    """Seeds cannot be added to a results folder as it is."""
 
 
 class WorkloadError(DdpSweepError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection, connect
 from ddp_sweep.cluster.environment import quiet_driver
 from ddp_sweep.cluster.interrupts import drain_on_interrupt
@@ -36,6 +38,12 @@ class Session:
     plan_for: Callable[[int | None], Plan]
     worker_factory: WorkerFactory
     progress: Progress
+    only_failed: bool = False
+    """Whether trials that did not succeed run anew, and nothing else."""
+    confirm: Callable[[], Confirmation] = Confirmation
+    """Adds the seeds of a confirmation to the plan, where one is due once the sweep is done."""
+    stopping: bool = False
+    """Whether the user asked for an end."""
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
@@ -54,8 +62,20 @@ class Session:
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
+        """Run what is pending, then what confirms its outcome; whether it was interrupted."""
+        if self._run_pending(cluster, only_failed=self.only_failed):
+            return True
+        assert self.plan is not None
+        if self.stopping or Ledger(self.folder.read()).unfinished(self.plan.trials):
+            return False
+        confirming = self.confirm()
+        if confirming.said is not None and self.progress != "none":
+            print(confirming.said, file=sys.stderr, flush=True)
+        return confirming.due and self._run_pending(cluster)
+
+    def _run_pending(self, cluster: ClusterConnection, *, only_failed: bool = False) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
-        ledger = Ledger(self.folder.read())
+        ledger = Ledger(self.folder.read(), only_failed=only_failed)
         for infeasible in ledger.without_row(plan.infeasible):
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
         pending = ledger.pending(plan.trials)
@@ -82,7 +102,7 @@ class Session:
 
         def drain() -> None:
             nonlocal interrupted
-            interrupted = True
+            interrupted = self.stopping = True
             schedule.drain()
             lines.say("stopping after the running trial; Ctrl-C again stops at once")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ddp_sweep.plan.configuration import (
     Configuration,
@@ -17,7 +18,16 @@ from ddp_sweep.plan.configuration import (
 from ddp_sweep.plan.grid import grid_cells
 from ddp_sweep.spec import Json, SweepSpec, TrainingSettings, canonical_json
 
-__all__ = ["Estimate", "InfeasibleTrial", "Plan", "Trial", "build_plan", "count_trials"]
+__all__ = [
+    "Estimate",
+    "InfeasibleTrial",
+    "MoreSeeds",
+    "Plan",
+    "Trial",
+    "build_plan",
+    "configuration_ids",
+    "count_trials",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +55,7 @@ class Trial:
     parameters: Mapping[str, Json]
     """Every setting that has no field above, by the name it has as an axis of a sweep."""
     block: int
-    """All trials of one seed are a block; the number of the seed in the sweep file."""
+    """All trials of one seed are a block; its number in the order of the sweep, from 0."""
     position: int
     """Place in the block, from 0."""
 
@@ -68,6 +78,20 @@ class InfeasibleTrial:
     parameters: Mapping[str, Json]
     reason: str
     """What was received and what is allowed, for every limit that is broken."""
+
+
+class MoreSeeds(Protocol):
+    """Seeds beside those of the sweep file, each a further block."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Seeds that the sweep has not had before."""
+        ...
+
+    @property
+    def configuration_ids(self) -> Collection[str] | None:
+        """Which configurations run with them; None for all."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +118,7 @@ def build_plan(
     *,
     capacity: int | None,
     train_lengths: Callable[[Mapping[str, Json]], int] | int,
+    more_seeds: Sequence[MoreSeeds] = (),
 ) -> Plan:
     """Put a sweep's trials in order and name those that cannot run.
 
@@ -105,6 +130,8 @@ def build_plan(
         spec: The sweep file.
         capacity: The largest number of workers that can run at once; None for no limit.
         train_lengths: Samples in the training set, for the workload options that it is given.
+        more_seeds: Seeds that were added since; their blocks come after those of the sweep file.
+            A configuration that cannot run is named with the seeds of the sweep file only.
 
     Raises:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
@@ -119,10 +146,15 @@ def build_plan(
             refused.append((configuration, "; ".join(reasons)))
         else:
             feasible.append(configuration)
+    blocks = [(seed, feasible) for seed in spec.seeds]
+    for more in more_seeds:
+        ids = more.configuration_ids
+        covered = [one for one in feasible if ids is None or one.configuration_id in ids]
+        blocks += [(seed, covered) for seed in more.seeds]
     trials = [
         _trial(configuration, seed, block, position)
-        for block, seed in enumerate(spec.seeds)
-        for position, configuration in enumerate(_shuffled(feasible, seed))
+        for block, (seed, configurations) in enumerate(blocks)
+        for position, configuration in enumerate(_shuffled(configurations, seed))
     ]
     infeasible = [
         _infeasible_trial(configuration, seed, reason)
@@ -136,13 +168,31 @@ def build_plan(
     )
 
 
-def count_trials(spec: SweepSpec) -> int:
-    """How many trials a sweep file asks for, feasible or not.
+def count_trials(spec: SweepSpec, more_seeds: Iterable[MoreSeeds] = ()) -> int:
+    """How many trials a sweep asks for, feasible or not.
+
+    Args:
+        spec: The sweep file.
+        more_seeds: Seeds that were added since.
 
     Raises:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
     """
-    return len(grid_cells(spec)) * len(spec.seeds)
+    count = len(grid_cells(spec)) * len(spec.seeds)
+    known = configuration_ids(spec)
+    for more in more_seeds:
+        ids = known if more.configuration_ids is None else known & set(more.configuration_ids)
+        count += len(ids) * len(more.seeds)
+    return count
+
+
+def configuration_ids(spec: SweepSpec) -> frozenset[str]:
+    """The ids of a sweep's configurations, feasible or not.
+
+    Raises:
+        SpecError: Every cell of the grid is excluded, or the baseline is none of them.
+    """
+    return frozenset(resolve(spec, cell).configuration_id for cell in grid_cells(spec))
 
 
 def _remembered(
