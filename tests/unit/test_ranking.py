@@ -217,6 +217,7 @@ def test_the_fastest_whose_quality_held_is_recommended_provisionally() -> None:
         "accumulation_steps": 1,
         "global_batch_size": 128,
         "learning_rate": 0.1,
+        "torchrun": "torchrun --standalone --nproc-per-node 2 train.py",
     }
 
 
