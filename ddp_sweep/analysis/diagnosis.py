@@ -36,6 +36,9 @@ def diagnose(
     leader = _leader(standing) if winner is None else winner
     findings = [
         *_files(source),
+        *source.findings,
+        *_repeated_seeds(standing),
+        *_runs_without_time(standing),
         *_evaluated_counts(standing),
         *_reference(standing, options),
         *_baseline(standing, options, leader),
@@ -60,6 +63,46 @@ def _leader(standing: Standing) -> int:
 def _files(source: Source) -> Iterator[Finding]:
     for problem in source.problems:
         yield Finding(kind="unreadable_file", severity=Severity.WARNING, message=problem)
+
+
+def _repeated_seeds(standing: Standing) -> Iterator[Finding]:
+    """Runs of one seed share weights and data order: they say little about another seed."""
+    measured = standing.measured
+    if "seed" not in measured.runs:
+        return
+    keys = [name for name in ("sweep", "seed") if name in measured.runs]
+    runs = measured.runs[keys].assign(configuration=measured.configuration)
+    known = runs["seed"].notna().to_numpy() & (measured.ending != Ending.LOST)
+    repeated = runs[known][runs[known].duplicated().to_numpy()]
+    touched = np.unique(repeated["configuration"])
+    if len(touched):
+        yield Finding(
+            kind="repeated_seeds",
+            severity=Severity.WARNING,
+            message=(
+                f"{count(len(touched), 'configuration')} ran a seed more than once "
+                f"({standing.names[touched[0]]}: seed {repeated['seed'].iloc[0]}). Runs of one "
+                "seed differ less than runs of several, so the intervals of quality may be too "
+                "narrow."
+            ),
+            evidence={"configurations": len(touched), "runs": len(repeated)},
+        )
+
+
+def _runs_without_time(standing: Standing) -> Iterator[Finding]:
+    measured = standing.measured
+    unknown = measured.finished & np.isnan(measured.time_s) & ~measured.untimed
+    if unknown.any():
+        yield Finding(
+            kind="runs_without_time",
+            severity=Severity.WARNING,
+            message=(
+                f"{count(int(unknown.sum()), 'run')} of {len(unknown):,} "
+                f"{'has' if unknown.sum() == 1 else 'have'} no time: speedups come from the "
+                "others alone. A run that failed should say so in a column status."
+            ),
+            evidence={"runs": int(unknown.sum())},
+        )
 
 
 def _evaluated_counts(standing: Standing) -> Iterator[Finding]:

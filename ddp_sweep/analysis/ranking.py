@@ -33,6 +33,7 @@ from ddp_sweep.analysis.quality import (
 )
 from ddp_sweep.analysis.recommendation import Choice, choose
 from ddp_sweep.analysis.same_updates import find_twins
+from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.sources import Source, open_source
 from ddp_sweep.analysis.speedup import cost_ratios, speedups
 from ddp_sweep.analysis.standing import Standing
@@ -51,6 +52,9 @@ def rank(
     floors: Mapping[str, float] | None = None,
     target: Mapping[str, float] | None = None,
     reference_batch_size: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    pair_by: str | None = None,
 ) -> Ranking:
     """Rank configurations by speed, with what is known of their quality. Writes nothing.
 
@@ -64,19 +68,30 @@ def rank(
         floors: The least acceptable value of a metric, ``{"recall[1]": 0.8}``.
         target: The quality that ends the clock, ``{"accuracy": 0.95}``.
         reference_batch_size: Global batch nearest to which the quality reference is chosen.
+        columns: Our names and those a table of another tool has in their place,
+            ``{"world_size": "config/gpus", "train_time_s": "_runtime", "accuracy": "val/acc"}``.
+            The other arguments may name columns either way.
+        where: Only rows with these values are ranked, ``{"state": "finished"}``; a list of values
+            allows each of them.
+        pair_by: Column whose equal values mark runs of a table of another tool that belong
+            together, such as ``"seed"``: configurations are then compared run by run. Without it
+            runs of other tools are compared as independent.
 
     Raises:
         ResultsError: The folder does not exist or holds no trials yet.
-        TableError: The table lacks a column, or holds something that cannot be.
+        TableError: The table lacks a column, or holds something that cannot be; or an argument
+            names something that does not exist.
     """
-    opened = open_source(source)
+    selection = Selection(columns=columns or {}, where=where or {}, pair_by=pair_by)
+    opened = open_source(source, selection)
     options = RankingOptions.from_spec_mapping(opened.spec or {}).overridden(
-        baseline=baseline,
-        margins=margins,
-        floors=floors,
-        target=target,
+        baseline=selection.translated(baseline),
+        margins=selection.translated(margins),
+        floors=selection.translated(floors),
+        target=selection.translated(target),
         reference_batch_size=reference_batch_size,
     )
+    options.check()
     measured = measure(opened, options)
     names = name_configurations(measured.settings)
     reference = quality_reference(measured, options, names)
