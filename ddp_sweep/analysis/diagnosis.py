@@ -150,7 +150,8 @@ def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Itera
     """A baseline that is not the best of its world size flatters every speedup."""
     verdicts = [judgement.verdict for judgement in standing.judgements]
     allowed = np.array([v in (Verdict.NON_INFERIOR, Verdict.INCONCLUSIVE) for v in verdicts])
-    best = fastest_of_smallest(standing.measured, standing.baseline, allowed)
+    baseline = np.full(standing.measured.count, standing.baseline)
+    best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
     if best == standing.baseline or np.isnan(gain) or gain <= _NOTABLE_GAIN:
         return

@@ -1,12 +1,13 @@
-"""Differences of means between every configuration and one of them, with Student's t.
+"""Differences of means between configurations, each against one of them, with Student's t.
 
-Everything is an array with one entry a configuration, so that a hundred thousand of them cost a
-few passes over the runs. NaN is unknown throughout.
+Everything is an array with one entry a configuration (here: a group of runs), so that a hundred
+thousand of them, or the configurations of ten thousand sweeps, cost a few passes over the runs.
+NaN is unknown throughout.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ __all__ = [
     "Floats",
     "Integers",
     "Moments",
+    "Pairing",
     "compare",
     "fisher_more_failures",
 ]
@@ -55,6 +57,42 @@ class Moments:
         return cls(n, mean, sd)
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """Which runs share a key with a run of the group that theirs is compared against.
+
+    A cell holds the runs of one group that share a key; they count as one, their mean.
+    """
+
+    against: Integers
+    """The group that each one is compared against; shape [groups]."""
+    cell: Integers
+    """The cell of each run, -1 for a run without a key; shape [runs]."""
+    group: Integers
+    """The group of each cell; shape [cells]."""
+    partner: Integers
+    """The cell of the same key in the group compared against, -1 for none; shape [cells]."""
+
+    @classmethod
+    def of(cls, groups: Integers, keys: Integers, against: Integers) -> Pairing:
+        """Find the partners.
+
+        Args:
+            groups: The group of each run; shape [runs].
+            keys: The pair key of each run, -1 for none; shape [runs].
+            against: The group that each one is compared against; shape [groups].
+        """
+        keyed = keys >= 0
+        width = int(keys.max(initial=0)) + 1
+        cells, position = np.unique(groups[keyed] * width + keys[keyed], return_inverse=True)
+        cell = np.full(len(groups), -1, dtype=np.int64)
+        cell[keyed] = position
+        group, key = np.divmod(cells, width)
+        wanted = against[group] * width + key
+        found = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
+        return cls(against, cell, group, np.where(cells[found] == wanted, found, -1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Differences:
     """Mean of each group minus mean of the group compared against; shape [groups]."""
@@ -68,11 +106,18 @@ class Differences:
     difference: Floats
     standard_error: Floats
     degrees_of_freedom: Floats
+    variance: Floats
+    """Of the difference of one run and one run: of the pairs, or both groups' variances added."""
+    freedom_per_run: Floats
+    """Degrees of freedom that each further run a side adds: 1 for pairs, 1 to 2 else."""
 
     def interval(self, confidence: float | Floats) -> tuple[Floats, Floats]:
         """Two-sided t interval of the difference; NaN where the spread is unknown or zero.
 
         A spread of exactly zero means copied or rounded figures and is no measure of precision.
+
+        Args:
+            confidence: One for all, or shape [groups].
         """
         with np.errstate(over="ignore", invalid="ignore"):
             error = np.where(self.standard_error > 0, self.standard_error, np.nan)
@@ -95,98 +140,86 @@ class Differences:
 
 
 def compare(
-    values: Floats,
-    groups: Integers,
-    pairs: Integers,
-    *,
-    against: int,
-    count: int,
-    least_sd: Floats | None = None,
+    values: Floats, groups: Integers, pairing: Pairing, least_sd: Floats | None = None
 ) -> Differences:
-    """Compare every group with the group ``against``, by pairs where there are enough.
+    """Compare every group with the one it is to be compared against, by pairs where it can be.
 
-    Runs pair where they share a pair key. Pairs are used where there are at least three that hold
-    half of the smaller side, or two that hold all of it; else the groups are compared as
-    independent samples of unequal variances (Welch 1947, Satterthwaite's degrees of freedom).
+    Pairs are used where there are at least three that hold half of the smaller side, or two that
+    hold all of it; else the groups are compared as independent samples of unequal variances
+    (Welch 1947, Satterthwaite's degrees of freedom).
 
     Args:
         values: Shape [runs]; NaN is left out.
         groups: The group of each run; shape [runs].
-        pairs: The pair key of each run, -1 for none; shape [runs].
-        against: The group to compare against.
-        count: Number of groups.
+        pairing: Who is compared with whom.
         least_sd: Lower bound of the standard deviations; shape [groups].
     """
+    count = len(pairing.against)
     least_sd = np.zeros(count) if least_sd is None else least_sd
     single = Moments.of(values, groups, count)
-    paired = _paired(values, groups, pairs, against, count, least_sd)
-    independent = _independent(single, against, least_sd)
-    smaller = np.minimum(single.n, single.n[against])
-    enough = (paired.n >= 3) & (2 * paired.n >= smaller)
-    use = enough | ((paired.n == 2) & (paired.n == smaller))
-
-    def pick(name: str) -> Floats:
-        chosen: Floats = np.where(use, getattr(paired, name), getattr(independent, name))
-        return chosen
-
+    paired = _paired(values, pairing, least_sd)
+    independent = _independent(single, pairing.against, least_sd)
+    smaller = np.minimum(single.n, single.n[pairing.against])
+    use = (paired.n >= 3) & (2 * paired.n >= smaller)
+    use |= (paired.n == 2) & (paired.n == smaller)
+    figures = [field.name for field in fields(Differences)]
     return Differences(
-        n=pick("n"),
-        value=pick("value"),
-        against=pick("against"),
-        difference=pick("difference"),
-        standard_error=pick("standard_error"),
-        degrees_of_freedom=pick("degrees_of_freedom"),
+        **{
+            name: np.where(use, getattr(paired, name), getattr(independent, name))
+            for name in figures
+        }
     )
 
 
-def _paired(
-    values: Floats,
-    groups: Integers,
-    pairs: Integers,
-    against: int,
-    count: int,
-    least_sd: Floats,
-) -> Differences:
-    keyed = (pairs >= 0) & ~np.isnan(values)
-    values, groups, pairs = values[keyed], groups[keyed], pairs[keyed]
-    keys = int(pairs.max(initial=-1)) + 1
-    # Runs of one group that share a key count as one: their mean.
-    cells, position = np.unique(groups * keys + pairs, return_inverse=True)
-    cell_values = np.bincount(position, weights=values) / np.bincount(position)
-    cell_groups, cell_pairs = np.divmod(cells, max(keys, 1))
-    partner = np.full(max(keys, 1), np.nan)
-    of_reference = cell_groups == against
-    partner[cell_pairs[of_reference]] = cell_values[of_reference]
-    partners = partner[cell_pairs]
-    moments = Moments.of(cell_values - partners, cell_groups, count)
-    own = Moments.of(np.where(np.isnan(partners), np.nan, cell_values), cell_groups, count)
-    other = Moments.of(partners, cell_groups, count)
+def _paired(values: Floats, pairing: Pairing, least_sd: Floats) -> Differences:
+    count, cells = len(pairing.against), len(pairing.group)
+    usable = (pairing.cell >= 0) & ~np.isnan(values)
+    cell = pairing.cell[usable]
+    sizes = np.bincount(cell, minlength=cells)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        error = np.maximum(moments.sd, least_sd) / np.sqrt(moments.n)
+        means = np.bincount(cell, weights=values[usable], minlength=cells) / sizes
+    partners = np.where(pairing.partner >= 0, means[pairing.partner], np.nan)
+    own = np.where(np.isnan(partners), np.nan, means)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = Moments.of(own - partners, pairing.group, count)
+    partners = np.where(np.isnan(own), np.nan, partners)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        variance = np.maximum(moments.sd, least_sd) ** 2
+        error = np.sqrt(variance / moments.n)
     return Differences(
         n=moments.n,
-        value=own.mean,
-        against=other.mean,
+        value=Moments.of(own, pairing.group, count).mean,
+        against=Moments.of(partners, pairing.group, count).mean,
         difference=moments.mean,
         standard_error=error,
         degrees_of_freedom=np.maximum(moments.n - 1, 1),
+        variance=variance,
+        freedom_per_run=np.ones(count),
     )
 
 
-def _independent(moments: Moments, against: int, least_sd: Floats) -> Differences:
+def _independent(moments: Moments, against: Integers, least_sd: Floats) -> Differences:
+    n, mean = moments.n, moments.mean
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        share = np.maximum(moments.sd, least_sd) ** 2 / moments.n
-        variance = share + share[against]
-        freedom = variance**2 / (
-            share**2 / (moments.n - 1) + share[against] ** 2 / (moments.n[against] - 1)
+        variance = np.maximum(moments.sd, least_sd) ** 2
+        share = variance / n
+        both = share + share[against]
+        # Each share over the sum first: squares of tiny variances would vanish.
+        freedom = 1 / (
+            (share / both) ** 2 / (n - 1) + (share[against] / both) ** 2 / (n[against] - 1)
         )
+        total = variance + variance[against]
+        per_run = 1 / ((variance / total) ** 2 + (variance[against] / total) ** 2)
+        difference = mean - mean[against]
     return Differences(
-        n=np.minimum(moments.n, moments.n[against]),
-        value=moments.mean,
-        against=np.full_like(moments.mean, moments.mean[against]),
-        difference=moments.mean - moments.mean[against],
-        standard_error=np.sqrt(variance),
+        n=np.minimum(n, n[against]),
+        value=mean,
+        against=mean[against],
+        difference=difference,
+        standard_error=np.sqrt(both),
         degrees_of_freedom=freedom,
+        variance=total,
+        freedom_per_run=per_run,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Margin",
     "available_metrics",
     "better_sign",
+    "class_totals",
     "metric_values",
     "parse_margins",
     "resolution",
@@ -151,16 +152,54 @@ def _class_steps(frame: pd.DataFrame, metric: str) -> Floats:
     return np.array([_class_step(matrix, recall, metric) for matrix, recall in pairs], dtype=float)
 
 
+def class_totals(row: pd.Series[Any], metric: str, label: str | None) -> Floats | None:
+    """Validation samples of each class whose recall a metric averages; shape [classes].
+
+    One class for ``recall[1]`` and for the recall of a binary task, all of them for macro recall
+    and balanced accuracy. None where the run does not tell.
+
+    Args:
+        row: A run with the quality columns.
+        metric: ``recall`` or ``balanced_accuracy``.
+        label: A class by its index or name.
+    """
+    counts = _confusion(row.get("confusion_matrix"))
+    if counts is None:
+        return None
+    totals: Floats = counts.sum(axis=1)
+    if label is not None:
+        position = _class_position(label, row.get("class_names"))
+        if position is None or position >= len(totals):
+            return None
+        return totals[[position]]
+    if len(totals) > 2 or metric != "recall":
+        return totals
+    positive = _positive(counts, float(row.get("recall", math.nan)))
+    return totals[positive][:1] if positive.any() else None
+
+
+def _confusion(cell: Any) -> Floats | None:  # noqa: ANN401 - a cell of a list column
+    """A confusion matrix, rows = truth; None where it is missing or a class has no samples."""
+    if not isinstance(cell, _LISTS):
+        return None
+    counts = np.array([np.asarray(row, dtype=np.float64) for row in cell])
+    return counts if counts.size and (counts.sum(axis=1) > 0).all() else None
+
+
+def _positive(counts: Floats, recall: float) -> npt.NDArray[np.bool_]:
+    """Which of two classes is the positive one: the table does not say, the recall does."""
+    recalls = np.diag(counts) / counts.sum(axis=1)
+    positive: npt.NDArray[np.bool_] = np.abs(recalls - recall) <= 1e-9
+    return positive
+
+
 def _class_step(matrix: Any, recall: float, metric: str) -> float:  # noqa: ANN401 - a cell of a list column
-    if not isinstance(matrix, _LISTS):
+    counts = _confusion(matrix)
+    if counts is None:
         return math.nan
-    counts = np.array([np.asarray(row, dtype=np.float64) for row in matrix])
     totals = counts.sum(axis=1)
-    if not totals.size or not (totals > 0).all():
-        return math.nan
     if len(totals) == 2 and metric in _BY_POSITIVE_CLASS:
-        # The table does not say which class is the positive one; the recorded recall does.
-        positive = np.isclose(np.diag(counts) / totals, recall, rtol=0, atol=1e-9)
+        positive = _positive(counts, recall)
         return float(1 / totals[positive].min()) if positive.any() else float(1 / totals.min())
     step = 1 / totals.min()
     return float(step if split_class(metric)[1] else step / len(totals))
@@ -179,15 +218,16 @@ def _class_value(values: Any, names: Any, label: str) -> float:  # noqa: ANN401 
     if not isinstance(values, _LISTS):
         return math.nan
     figures = list(values)
+    position = _class_position(label, names)
+    value = None if position is None or position >= len(figures) else figures[position]
+    return math.nan if value is None else float(value)
+
+
+def _class_position(label: str, names: Any) -> int | None:  # noqa: ANN401 - a cell of a list column
     known = [str(name) for name in names] if isinstance(names, _LISTS) else []
     if label in known:
-        position = known.index(label)
-    elif label.isdecimal():
-        position = int(label)
-    else:
-        return math.nan
-    value = figures[position] if position < len(figures) else None
-    return math.nan if value is None else float(value)
+        return known.index(label)
+    return int(label) if label.isdecimal() else None
 
 
 def parse_margins(margins: Mapping[str, float | str]) -> dict[str, Margin]:

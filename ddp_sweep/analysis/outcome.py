@@ -149,11 +149,18 @@ class RankedConfiguration:
     reason: str
     same_updates_as: str | None = None
     """The configuration of fewer workers whose updates it repeats, in words."""
+    look: int = 1
+    """Which look at the results decides: look k rests on its fresh seeds alone, and its intervals
+    are those of tests at .05 / 2^(k-1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Which configuration to take, if any."""
+    """Which configuration to take, if any.
+
+    Where it is confirmed, the figures of ``fastest`` are those of the fresh seeds alone; all other
+    configurations stand with those of the seeds that chose it.
+    """
 
     status: RecommendationStatus
     fastest: RankedConfiguration | None
@@ -164,6 +171,10 @@ class Recommendation:
     """Those of known quality that the data cannot tell from the fastest."""
     reason: str
     settings: Mapping[str, Any] | None
+    advised: RankedConfiguration | None = None
+    """Cheaper than the fastest and shown to take at most 5 % longer."""
+    next_candidate: RankedConfiguration | None = None
+    """What to confirm next, where fresh seeds did not bear out the one chosen before."""
 
 
 @dataclass(frozen=True, kw_only=True)

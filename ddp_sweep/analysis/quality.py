@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
-from ddp_sweep.analysis.estimation import Booleans, Differences, Floats, Moments, compare
+from ddp_sweep.analysis.estimation import (
+    Booleans,
+    Differences,
+    Floats,
+    Integers,
+    Moments,
+    Pairing,
+    compare,
+)
+from ddp_sweep.analysis.loss_tests import Demands, FloorResults, LossTests, MetricResults, decided
 from ddp_sweep.analysis.measurements import Measurements
 from ddp_sweep.analysis.metrics import (
     Margin,
@@ -19,128 +26,133 @@ from ddp_sweep.analysis.metrics import (
     resolution,
 )
 from ddp_sweep.analysis.outcome import Verdict
+from ddp_sweep.analysis.population import SamplingError, ValidationSample
+from ddp_sweep.analysis.seeds_needed import seeds_needed
 
-__all__ = [
-    "ALPHA",
-    "LEAST_SEEDS",
-    "FloorResults",
-    "MetricResults",
-    "check_floors",
-    "compare_metrics",
-]
+__all__ = ["ALPHA", "LEAST_SEEDS", "judge_losses"]
 
 ALPHA = 0.05
-CONFIDENCE = 1 - 2 * ALPHA
-"""The two-sided interval whose ends are the one-sided bounds of the tests."""
 LEAST_SEEDS = 3
 
-Verdicts = npt.NDArray[np.str_]
 
-
-@dataclass(frozen=True, kw_only=True)
-class MetricResults:
-    """One metric of every configuration against the reference; shape [configurations]."""
-
-    margin: Margin | None
-    sign: int | None
-    """+1 where higher is better, -1 where lower is; None where that is not known."""
-    n: Floats
-    """Pairs of seeds, or runs of the smaller side."""
-    reference: Floats
-    value: Floats
-    difference: Floats
-    """Value - reference; value / reference - 1 with a relative margin."""
-    low: Floats
-    high: Floats
-    p_value: Floats
-    """NaN without a margin."""
-    end_value: Floats
-    missing: Booleans
-    """Some finished run, of the configuration or the reference, has no value."""
-    verdict: Verdicts
-    """Empty without a margin."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FloorResults:
-    """One floor on every configuration; shape [configurations]."""
-
-    floor: float
-    value: Floats
-    low: Floats
-    """One-sided 95 % bounds of the mean over seeds."""
-    high: Floats
-    verdict: Verdicts
-
-
-def compare_metrics(
-    measured: Measurements, reference: int, margins: Mapping[str, Margin]
-) -> dict[str, MetricResults]:
-    """Every metric that the runs hold, or that has a margin, against the reference.
+def judge_losses(
+    measured: Measurements,
+    reference: Integers,
+    demands: Demands,
+    *,
+    alpha: float = ALPHA,
+    next_alpha: float = ALPHA / 2,
+) -> LossTests:
+    """Test every metric that the runs hold, or that has a margin, and every floor.
 
     Args:
         measured: The runs.
-        reference: Number of the quality reference.
-        margins: The largest loss that counts as none, by metric.
+        reference: The quality reference of each configuration; shape [configurations].
+        demands: Margins and floors.
+        alpha: Level of the one-sided tests.
+        next_alpha: Level at which fresh seeds would be judged.
     """
-    names = dict.fromkeys([*margins, *available_metrics(measured.quality)])
-    return {name: _compare(measured, reference, name, margins.get(name)) for name in names}
-
-
-def check_floors(measured: Measurements, floors: Mapping[str, float]) -> dict[str, FloorResults]:
-    """The mean of a metric over seeds against the least acceptable value.
-
-    The lower one-sided 95 % bound at or above the floor passes, the upper one below it fails, all
-    else is not yet known.
-    """
-    return {name: _check_floor(measured, name, floor) for name, floor in floors.items()}
-
-
-def _compare(
-    measured: Measurements, reference: int, name: str, margin: Margin | None
-) -> MetricResults:
-    relative = margin is not None and margin.relative
-    values = np.where(measured.finished, metric_values(measured.quality, name), np.nan)
-    sign = better_sign(name)
-    differences = compare(
-        _log(values) if relative else values,
-        measured.configuration,
-        measured.quality_pair,
-        against=reference,
-        count=measured.count,
-        least_sd=_least_sd(measured, name, reference, relative=relative),
+    names = dict.fromkeys([*demands.margins, *available_metrics(measured.quality)])
+    comparison = _Comparison(
+        measured,
+        reference,
+        Pairing.of(measured.configuration, measured.quality_pair, reference),
+        ValidationSample(measured, reference),
+        alpha,
+        next_alpha,
     )
-    low, high = differences.interval(CONFIDENCE)
-    p_value = np.full(measured.count, np.nan)
-    verdict = np.full(measured.count, "", dtype="<U16")
-    missing = _missing(measured, values)
-    missing |= missing[reference]
-    if margin is not None:
-        p_value = _p_value(differences, margin.width, sign)
+    return LossTests(
+        metrics={name: comparison.of(name, demands.margins.get(name)) for name in names},
+        floors={
+            name: _check_floor(measured, name, floor, alpha)
+            for name, floor in demands.floors.items()
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Who is compared with whom, and how strictly."""
+
+    measured: Measurements
+    reference: Integers
+    pairing: Pairing
+    validation: ValidationSample
+    alpha: float
+    next_alpha: float
+
+    def of(self, name: str, margin: Margin | None) -> MetricResults:
+        """One metric of every configuration."""
+        measured, reference = self.measured, self.reference
+        relative = margin is not None and margin.relative
+        values = np.where(measured.finished, metric_values(measured.quality, name), np.nan)
+        sign = better_sign(name)
+        differences = compare(
+            _log(values) if relative else values,
+            measured.configuration,
+            self.pairing,
+            _least_sd(measured, name, reference, relative=relative),
+        )
+        low, high = differences.interval(1 - 2 * self.alpha)
+        missing = _missing(measured, values)
+        missing |= missing[reference]
+        error = self.validation.error(name) if margin is not None or name == "accuracy" else None
+        wide_low, wide_high = _with_sampling_error(differences, error, 1 - 2 * self.alpha)
+        itself = reference == np.arange(measured.count)
         usable = (differences.n >= LEAST_SEEDS) & ~missing
-        passes, fails = _decide(low, high, margin.width, sign)
-        verdict = _verdicts(passes & usable, fails & usable)
-        if not np.isnan(differences.value[reference]):
-            verdict[reference] = Verdict.NON_INFERIOR.value
-    for figure in (low, high, p_value):
-        figure[reference] = np.nan  # against itself nothing is estimated
-    back = np.exp if relative else np.asarray
-    shift = 1.0 if relative else 0.0
-    ends = metric_values(measured.runs, name)
-    return MetricResults(
-        margin=margin,
-        sign=sign,
-        n=differences.n,
-        reference=back(differences.against),
-        value=back(differences.value),
-        difference=back(differences.difference) - shift,
-        low=back(low) - shift,
-        high=back(high) - shift,
-        p_value=p_value,
-        end_value=_means(measured, np.where(measured.finished, ends, np.nan)).mean,
-        missing=missing,
-        verdict=verdict,
-    )
+        p_value = needed = np.full(measured.count, np.nan)
+        verdict, beyond = np.full(measured.count, "", dtype="<U16"), np.zeros_like(usable)
+        if margin is not None:
+            p_value = _p_value(differences, margin.width, sign)
+            passes, fails = _decide(low, high, margin.width, sign)
+            verdict = decided(passes & usable, fails & usable)
+            verdict[itself & ~np.isnan(differences.value)] = Verdict.NON_INFERIOR.value
+            beyond = _decide(wide_low, wide_high, margin.width, sign)[0] & usable
+            needed = seeds_needed(differences, margin.width, sign, self.next_alpha)
+        figures = [low, high, wide_low, wide_high, p_value, needed]
+        # Against itself nothing is estimated.
+        low, high, wide_low, wide_high, p_value, needed = (
+            np.where(itself, np.nan, figure) for figure in figures
+        )
+        back = np.exp if relative else np.asarray
+        shift = 1.0 if relative else 0.0
+        ends = metric_values(measured.runs, name)
+        return MetricResults(
+            margin=margin,
+            sign=sign,
+            n=differences.n,
+            reference=back(differences.against),
+            value=back(differences.value),
+            difference=back(differences.difference) - shift,
+            low=back(low) - shift,
+            high=back(high) - shift,
+            population_low=back(wide_low) - shift,
+            population_high=back(wide_high) - shift,
+            p_value=p_value,
+            end_value=_means(measured, np.where(measured.finished, ends, np.nan)).mean,
+            missing=missing,
+            verdict=verdict,
+            holds_beyond=beyond,
+            seeds_needed=needed,
+        )
+
+
+def _with_sampling_error(
+    differences: Differences, error: SamplingError | None, confidence: float
+) -> tuple[Floats, Floats]:
+    """The interval for data like the validation set: both variances, Satterthwaite's freedom."""
+    unknown = np.full(len(differences.n), np.nan)
+    if error is None:
+        return unknown, unknown
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        seeds = differences.standard_error**2
+        total = seeds + error.variance
+        freedom = 1 / (
+            (seeds / total) ** 2 / differences.degrees_of_freedom
+            + (error.variance / total) ** 2 / error.degrees_of_freedom
+        )
+        wide = replace(differences, standard_error=np.sqrt(total), degrees_of_freedom=freedom)
+    return wide.interval(confidence)
 
 
 def _decide(
@@ -165,7 +177,12 @@ def _p_value(differences: Differences, width: float, sign: int | None) -> Floats
     return differences.p_not_above(-width) if sign > 0 else differences.p_not_below(width)
 
 
-def _check_floor(measured: Measurements, name: str, floor: float) -> FloorResults:
+def _check_floor(measured: Measurements, name: str, floor: float, alpha: float) -> FloorResults:
+    """The mean of a metric over seeds against the least acceptable value.
+
+    The lower one-sided bound at or above the floor passes, the upper one below it fails, all else
+    is not yet known.
+    """
     values = np.where(measured.finished, metric_values(measured.quality, name), np.nan)
     moments = _means(measured, values)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -173,7 +190,7 @@ def _check_floor(measured: Measurements, name: str, floor: float) -> FloorResult
             moments.sd, _by_configuration(measured, resolution(measured.quality, name)) / 2
         )
         half = (
-            stdtrit(moments.n - 1, 1 - ALPHA) * np.where(sd > 0, sd, np.nan) / np.sqrt(moments.n)
+            stdtrit(moments.n - 1, 1 - alpha) * np.where(sd > 0, sd, np.nan) / np.sqrt(moments.n)
         )
     usable = (moments.n >= LEAST_SEEDS) & ~_missing(measured, values)
     low, high = moments.mean - half, moments.mean + half
@@ -182,11 +199,11 @@ def _check_floor(measured: Measurements, name: str, floor: float) -> FloorResult
         value=moments.mean,
         low=low,
         high=high,
-        verdict=_verdicts(usable & (low >= floor), usable & (high < floor)),
+        verdict=decided(usable & (low >= floor), usable & (high < floor)),
     )
 
 
-def _least_sd(measured: Measurements, name: str, reference: int, *, relative: bool) -> Floats:
+def _least_sd(measured: Measurements, name: str, reference: Integers, *, relative: bool) -> Floats:
     """Half the step of one sample: a smaller spread is luck, not precision."""
     steps = resolution(measured.quality, name)
     if relative:
@@ -212,11 +229,6 @@ def _missing(measured: Measurements, values: Floats) -> Booleans:
 
 def _means(measured: Measurements, values: Floats) -> Moments:
     return Moments.of(values, measured.configuration, measured.count)
-
-
-def _verdicts(passes: Booleans, fails: Booleans) -> Verdicts:
-    choices = [Verdict.NON_INFERIOR.value, Verdict.INFERIOR.value]
-    return np.select([passes, fails], choices, Verdict.INCONCLUSIVE.value)
 
 
 def _log(values: Floats) -> Floats:

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.analysis.baselines import quality_reference, speed_baseline
+from ddp_sweep.analysis.assessment import assess
 from ddp_sweep.analysis.diagnosis import diagnose
 from ddp_sweep.analysis.estimation import Floats
+from ddp_sweep.analysis.loss_tests import FloorResults, MetricResults
 from ddp_sweep.analysis.measurements import Ending, Measurements, measure
-from ddp_sweep.analysis.metrics import parse_margins
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import (
     Conditions,
@@ -22,22 +22,14 @@ from ddp_sweep.analysis.outcome import (
     RankedConfiguration,
     Ranking,
     Recommendation,
+    RecommendationStatus,
     Verdict,
 )
 from ddp_sweep.analysis.pitfalls import pitfalls
-from ddp_sweep.analysis.quality import (
-    FloorResults,
-    MetricResults,
-    check_floors,
-    compare_metrics,
-)
 from ddp_sweep.analysis.recommendation import Choice, choose
-from ddp_sweep.analysis.same_updates import find_twins
 from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.sources import Source, open_source
-from ddp_sweep.analysis.speedup import cost_ratios, speedups
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.verdict import Judge
 from ddp_sweep.analysis.wording import distinctions, name_configurations, read_parameters, whole
 from ddp_sweep.results import Results
 
@@ -93,16 +85,16 @@ def rank(
     )
     options.check()
     measured = measure(opened, options)
-    names = name_configurations(measured.settings)
-    reference = quality_reference(measured, options, names)
-    metrics = compare_metrics(measured, reference, parse_margins(options.margins))
-    floor_checks = check_floors(measured, options.floors)
-    standing = _standing(measured, options, names, reference, metrics, floor_checks)
+    standing = Standing(
+        assessment=assess(measured, options, additions=opened.additions),
+        names=name_configurations(measured.settings),
+        target=", ".join(f"{name} {value:g}" for name, value in options.target.items()),
+    )
     choice = choose(standing)
-    entries = _Entries(standing, metrics, floor_checks).build()
+    entries = _Entries(standing, choice).build()
     return Ranking(
         baseline=entries[standing.baseline],
-        reference=entries[reference],
+        reference=entries[standing.reference],
         configurations=tuple(entries[position] for position in standing.order),
         findings=diagnose(standing, choice.fastest, opened, options),
         recommendation=_recommendation(choice, entries, measured),
@@ -110,48 +102,15 @@ def rank(
     )
 
 
-def _standing(
-    measured: Measurements,
-    options: RankingOptions,
-    names: Sequence[str],
-    reference: int,
-    metrics: Mapping[str, MetricResults],
-    floors: Mapping[str, FloorResults],
-) -> Standing:
-    judgements = Judge(
-        measured=measured,
-        reference=reference,
-        metrics=metrics,
-        floors=floors,
-        twins=find_twins(measured, reference),
-        names=names,
-        target=", ".join(f"{name} {value:g}" for name, value in options.target.items()),
-    ).judge()
-    judged = any(m.margin is not None and not np.isnan(m.value).all() for m in metrics.values())
-    baseline = speed_baseline(measured, options, reference, judgements, judged_quality=judged)
-    return Standing(
-        measured=measured,
-        names=names,
-        reference=reference,
-        baseline=baseline,
-        judgements=judgements,
-        speed=speedups(measured, baseline),
-        cost_ratio=cost_ratios(measured, baseline),
-    )
-
-
 class _Entries:
     """The info object of each configuration, from the arrays over all of them."""
 
-    def __init__(
-        self,
-        standing: Standing,
-        metrics: Mapping[str, MetricResults],
-        floors: Mapping[str, FloorResults],
-    ) -> None:
+    def __init__(self, standing: Standing, choice: Choice) -> None:
         self._standing = standing
-        self._metrics = metrics
-        self._floors = floors
+        self._confirmed = (
+            choice.fastest if choice.status is RecommendationStatus.CONFIRMED else None
+        )
+        self._seeds_needed = standing.assessment.seeds_needed
         measured = standing.measured
         self._settings = _records(measured.settings)
         self._runs = measured.tally(Ending.FINISHED, Ending.MISSED, Ending.FAILED, Ending.BROKEN)
@@ -167,6 +126,12 @@ class _Entries:
     def _entry(self, position: int) -> RankedConfiguration:
         standing, settings = self._standing, self._settings[position]
         judged, speed = standing.judgements[position], standing.speed
+        tests, reason = standing.assessment.tests, judged.reason
+        fresh = standing.assessment.confirmations.of(position)
+        if position == self._confirmed and fresh is not None:
+            # What is recommended is what the runs showed that had no part in choosing it.
+            speed, tests = fresh.speed, fresh.judge.tests
+            reason = standing.fresh_reason(position)
         within = speed.within_one_start
         is_baseline = position == standing.baseline
         return RankedConfiguration(
@@ -191,11 +156,12 @@ class _Entries:
             cost_ratio=_known(standing.cost_ratio, position),
             verdict=Verdict.BASELINE if is_baseline else judged.verdict,
             evidence=judged.evidence,
-            seeds_needed=None,
-            metrics={name: _comparison(found, position) for name, found in self._metrics.items()},
-            floors={name: _floor(found, position) for name, found in self._floors.items()},
+            seeds_needed=whole(self._seeds_needed[position]),
+            look=int(standing.assessment.look[position]),
+            metrics={name: _comparison(found, position) for name, found in tests.metrics.items()},
+            floors={name: _floor(found, position) for name, found in tests.floors.items()},
             findings=self._findings[position],
-            reason=f"the speed baseline; {judged.reason}" if is_baseline else judged.reason,
+            reason=f"the speed baseline; {reason}" if is_baseline else reason,
             same_updates_as=None if judged.twin is None else standing.names[judged.twin],
         )
 
@@ -208,8 +174,8 @@ def _comparison(found: MetricResults, position: int) -> MetricComparison:
         difference=_known(found.difference, position),
         low=_known(found.low, position),
         high=_known(found.high, position),
-        population_low=None,
-        population_high=None,
+        population_low=_known(found.population_low, position),
+        population_high=_known(found.population_high, position),
         margin=None if margin is None else margin.asked,
         p_value=_known(found.p_value, position),
         end_value=_known(found.end_value, position),
@@ -242,6 +208,8 @@ def _recommendation(
         tied_with=tuple(entries[position] for position in choice.tied_with),
         reason=choice.reason,
         settings=settings,
+        advised=None if choice.advised is None else entries[choice.advised],
+        next_candidate=None if choice.next_candidate is None else entries[choice.next_candidate],
     )
 
 

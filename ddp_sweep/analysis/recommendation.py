@@ -9,10 +9,14 @@ import numpy as np
 
 from ddp_sweep.analysis.outcome import RecommendationStatus
 from ddp_sweep.analysis.quality import ALPHA
-from ddp_sweep.analysis.speedup import speedups
+from ddp_sweep.analysis.speedup import Speedups, speedups
 from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.wording import ratio
 
-__all__ = ["Choice", "choose"]
+__all__ = ["NEARLY_AS_FAST", "Choice", "choose"]
+
+NEARLY_AS_FAST = 1.05
+"""A cheaper configuration is advised that takes at most this times the time of the fastest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,10 @@ class Choice:
     cheapest: int | None = None
     pareto: Sequence[int] = ()
     tied_with: Sequence[int] = ()
+    advised: int | None = None
+    """Cheaper than the fastest, and shown to be nearly as fast."""
+    next_candidate: int | None = None
+    """What to confirm next, where fresh seeds did not confirm the one before."""
 
 
 def choose(standing: Standing) -> Choice:
@@ -32,46 +40,56 @@ def choose(standing: Standing) -> Choice:
 
     Of those of known quality the one of the largest speedup wins whose interval lies above 1, or
     that has none. Where no other was shown to be faster, the baseline itself is the answer, unless
-    one of unknown quality looks faster: then nothing can be recommended yet.
+    one of unknown quality looks faster: then nothing can be recommended yet. Where fresh seeds
+    did not confirm a choice, nothing is recommended until they confirm another one.
     """
-    winner = _winner(standing)
-    pareto, cheapest = _pareto(standing), _cheapest(standing)
-    if winner is None:
+    winner, status = standing.winner, standing.assessment.statuses[0]
+    pareto = _pareto(standing)
+    if winner is None or status is RecommendationStatus.NONE:
         return Choice(
             status=RecommendationStatus.NONE,
-            reason=_why_none(standing),
-            cheapest=None,
+            reason=_why_none(standing, winner),
             pareto=pareto,
+            next_candidate=winner,
         )
+    others = standing.candidates[standing.candidates != winner]
+    # Corrected for the number of comparisons.
+    confidence = 1 - 2 * ALPHA / max(len(others), 1)
+    against_winner = speedups(standing.measured, winner, confidence)
+    advised = _advised(standing, winner, others, against_winner)
     return Choice(
-        status=RecommendationStatus.PROVISIONAL,
-        reason=_why(standing, winner),
+        status=status,
+        reason=_why(standing, winner, status) + _advice(standing, winner, advised),
         fastest=winner,
-        cheapest=cheapest,
+        cheapest=_cheapest(standing),
         pareto=pareto,
-        tied_with=_tied(standing, winner),
+        tied_with=[int(p) for p in others if not against_winner.high[p] < 1],
+        advised=advised,
     )
 
 
-def _winner(standing: Standing) -> int | None:
-    speed = standing.speed
-    for position in standing.candidates:
-        low = speed.low[position]
-        proven = low > 1 if not np.isnan(low) else speed.speedup[position] > 1
-        if position != standing.baseline and proven:
-            return int(position)
-    alone = standing.baseline in standing.candidates and standing.faster_unknown is None
-    return standing.baseline if alone else None
+def _advised(
+    standing: Standing, winner: int, others: Sequence[int], against_winner: Speedups
+) -> int | None:
+    """The cheapest of those that are cheaper and were shown to take at most 5 % longer."""
+    cost = standing.cost_ratio
+    near = [
+        int(position)
+        for position in others
+        if cost[position] < cost[winner] and against_winner.low[position] > 1 / NEARLY_AS_FAST
+    ]
+    return min(near, key=lambda position: float(cost[position]), default=None)
 
 
-def _tied(standing: Standing, winner: int) -> list[int]:
-    """Those that a direct comparison, corrected for their number, can't tell from the winner."""
-    others = [int(position) for position in standing.candidates if position != winner]
-    if not others:
-        return []
-    confidence = 1 - 2 * ALPHA / len(others)
-    against_winner = speedups(standing.measured, winner, confidence)
-    return [position for position in others if not against_winner.high[position] < 1]
+def _advice(standing: Standing, winner: int, advised: int | None) -> str:
+    if advised is None:
+        return ""
+    saving = standing.cost_ratio[winner] / standing.cost_ratio[advised]
+    percent = f"{100 * (NEARLY_AS_FAST - 1):.0f} %"
+    return (
+        f". {standing.names[advised]} takes at most {percent} longer, and "
+        f"{standing.names[winner]} costs {ratio(saving)}x as much: take the cheaper one"
+    )
 
 
 def _cheapest(standing: Standing) -> int | None:
@@ -85,21 +103,24 @@ def _pareto(standing: Standing) -> list[int]:
     """Candidates that no other beats in both speed and cost, fastest first."""
     front: list[int] = []
     least_cost = np.inf
-    for position in sorted(standing.candidates, key=lambda p: _speed_then_cost(standing, p)):
-        if standing.cost_ratio[position] < least_cost:
-            least_cost = standing.cost_ratio[position]
+    speed, cost = standing.speed.speedup, standing.cost_ratio
+    candidates = standing.candidates
+    for position in candidates[np.lexsort((cost[candidates], -speed[candidates]))]:
+        if cost[position] < least_cost:
+            least_cost = cost[position]
             front.append(int(position))
     return front
 
 
-def _speed_then_cost(standing: Standing, position: int) -> tuple[float, float]:
-    return -standing.speed.speedup[position], standing.cost_ratio[position]
-
-
-def _why(standing: Standing, winner: int) -> str:
+def _why(standing: Standing, winner: int, status: RecommendationStatus) -> str:
     name, baseline = standing.names[winner], standing.names[standing.baseline]
     if winner == standing.baseline:
         return f"{name}: no other configuration that qualifies was shown to be faster"
+    if status is RecommendationStatus.CONFIRMED:
+        return (
+            f"{name}: {standing.fresh_speedup_text(winner)} faster than {baseline}; "
+            f"{standing.fresh_reason(winner)}; confirmed by fresh seeds"
+        )
     sentence = (
         f"{name}: {standing.speedup_text(winner)} faster than {baseline}; "
         f"{standing.judgements[winner].reason}"
@@ -113,7 +134,10 @@ def _why(standing: Standing, winner: int) -> str:
     return sentence
 
 
-def _why_none(standing: Standing) -> str:
+def _why_none(standing: Standing, candidate: int | None) -> str:
+    refuted = np.flatnonzero(standing.assessment.confirmations.refuted)
+    if len(refuted):
+        return _why_refuted(standing, [int(position) for position in refuted], candidate)
     unknown = standing.faster_unknown
     if unknown is not None:
         reason = standing.judgements[unknown].reason.removeprefix("not yet known: ")
@@ -126,3 +150,18 @@ def _why_none(standing: Standing) -> str:
         return f"no speedup could be measured against {standing.names[standing.baseline]}"
     baseline = standing.judgements[standing.baseline].reason
     return f"no configuration qualifies; {standing.names[standing.baseline]}: {baseline}"
+
+
+def _why_refuted(standing: Standing, refuted: Sequence[int], candidate: int | None) -> str:
+    last = refuted[int(np.argmax(standing.assessment.confirmations.latest[list(refuted)]))]
+    sentence = (
+        f"fresh seeds did not confirm {standing.names[last]} ({standing.judgements[last].reason})"
+    )
+    if candidate is None:
+        return sentence
+    if candidate == standing.baseline:
+        return f"{sentence}; nothing else was shown to be faster than {standing.names[candidate]}"
+    return (
+        f"{sentence}; next: {standing.names[candidate]}, "
+        f"{standing.speedup_text(candidate)} faster, yet to be confirmed"
+    )

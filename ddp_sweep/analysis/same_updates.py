@@ -17,7 +17,7 @@ GRADIENT_ROUNDING = 1e-5
 _SAME = ("global_batch_size", "learning_rate", "compute_precision", "parameters")
 
 
-def find_twins(measured: Measurements, reference: int) -> Integers:
+def find_twins(measured: Measurements, reference: Integers) -> Integers:
     """The configuration whose updates each one repeats, -1 for none; shape [configurations].
 
     Twins differ in the number of workers (and in how these share the batch) alone: the same
@@ -27,19 +27,23 @@ def find_twins(measured: Measurements, reference: int) -> Integers:
 
     Args:
         measured: The runs; tables of other tools record none of this and have no twins.
-        reference: Number of the quality reference.
+        reference: The quality reference of each configuration; twins share it.
     """
     twins = np.full(measured.count, -1, dtype=np.int64)
     if not measured.ours:
         return twins
     exact = _repeats_updates(measured)
+    if not exact.any():
+        return twins
     code = pd.Series(texts(measured.runs, "code_version")).groupby(measured.configuration)
     exact &= (code.nunique() == 1).reindex(range(measured.count), fill_value=False).to_numpy()
-    keys = measured.settings[list(_SAME)].assign(code_version=code.first())
-    for members in keys[exact].groupby(list(keys), dropna=False).groups.values():
-        positions = members.to_numpy(dtype=np.int64)
-        twin = reference if reference in positions else positions.min()
-        twins[positions] = twin
+    keys = measured.settings[list(_SAME)].assign(code_version=code.first(), reference=reference)
+    members = np.flatnonzero(exact)
+    alike = keys[exact].groupby(list(keys), dropna=False, sort=False).ngroup().to_numpy()
+    # Configurations stand in order of the number of workers.
+    _, first, kind = np.unique(alike, return_index=True, return_inverse=True)
+    has_reference = np.bincount(kind, weights=members == reference[members]) > 0
+    twins[members] = np.where(has_reference[kind], reference[members], members[first][kind])
     twins[twins == np.arange(measured.count)] = -1
     return twins
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ranking_to_frame", "ranking_to_json"]
 
-_NOT_IN_JSON = frozenset({"configuration_id", "distinction", "name", "same_updates_as"})
+_NOT_IN_JSON = frozenset({"configuration_id", "distinction", "look", "name", "same_updates_as"})
 _METRIC_FIGURES = ("value", "difference", "low", "high", "margin", "p_value", "verdict")
 
 

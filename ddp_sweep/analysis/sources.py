@@ -21,7 +21,7 @@ from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.table_files import read_table
 from ddp_sweep.analysis.wording import count
 from ddp_sweep.errors import ResultsError, TableError
-from ddp_sweep.results import Results, ResultsFolder, mark_final
+from ddp_sweep.results import Results, ResultsFolder, SeedAddition, mark_final
 
 __all__ = ["Source", "open_source"]
 
@@ -46,6 +46,8 @@ class Source:
     """Values by which the runs of another tool pair, in the order of ``runs``."""
     findings: tuple[Finding, ...] = ()
     """What to know about the rows themselves."""
+    additions: tuple[SeedAddition, ...] = ()
+    """Which seeds were added, in order; empty where nobody knows."""
 
 
 def open_source(
@@ -98,6 +100,7 @@ def _from_results(results: Results, selection: Selection) -> Source:
         evals=None if results.evals.empty else results.evals,
         spec=results.spec,
         problems=results.problems,
+        additions=results.additions,
     )
 
 

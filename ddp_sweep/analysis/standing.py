@@ -1,4 +1,4 @@
-"""Where every configuration stands, before anything is recommended or warned about."""
+"""Where every configuration of one sweep stands, before anything is recommended."""
 
 from __future__ import annotations
 
@@ -8,66 +8,126 @@ from functools import cached_property
 
 import numpy as np
 
+from ddp_sweep.analysis.assessment import Assessment
 from ddp_sweep.analysis.estimation import Floats, Integers
 from ddp_sweep.analysis.measurements import Measurements
-from ddp_sweep.analysis.outcome import Verdict
+from ddp_sweep.analysis.reasons import Judgement, Reasons
 from ddp_sweep.analysis.speedup import Speedups
-from ddp_sweep.analysis.verdict import Judgement
 from ddp_sweep.analysis.wording import ratio
 
 __all__ = ["Standing"]
 
-_CLASSES = {
-    Verdict.NON_INFERIOR: 0,
-    Verdict.INCONCLUSIVE: 1,
-    Verdict.INFERIOR: 2,
-    Verdict.FAILED: 3,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Measurements, the two baselines, and what follows for each configuration."""
+    """An assessment of one sweep, with the names that people know its configurations by."""
 
-    measured: Measurements
+    assessment: Assessment
     names: Sequence[str]
-    reference: int
-    baseline: int
-    judgements: Sequence[Judgement]
-    speed: Speedups
-    """Against the baseline."""
-    cost_ratio: Floats
+    target: str
+    """The target in words, ``accuracy 0.95``."""
+
+    @property
+    def measured(self) -> Measurements:
+        """The runs, without those of confirmations."""
+        return self.assessment.measured
 
     @cached_property
-    def classes(self) -> Integers:
-        """0 for quality that held, then not yet known, lost, did not finish; [configurations]."""
-        classes = np.array([_CLASSES[judgement.verdict] for judgement in self.judgements])
-        if classes[self.baseline] == 1:  # itself the measure of the others
-            classes[self.baseline] = 0
-        return classes
+    def reference(self) -> int:
+        """Number of the quality reference."""
+        return int(self.assessment.reference[0])
 
     @cached_property
+    def baseline(self) -> int:
+        """Number of the configuration every speedup is relative to."""
+        return int(self.assessment.baseline[0])
+
+    @property
+    def speed(self) -> Speedups:
+        """Against the baseline."""
+        return self.assessment.speed
+
+    @property
+    def cost_ratio(self) -> Floats:
+        """Cost of every configuration / cost of the baseline."""
+        return self.assessment.cost_ratio
+
+    @cached_property
+    def judgements(self) -> Sequence[Judgement]:
+        """The outcome of every configuration, by number."""
+        return self.reasons.all()
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """The outcomes in words."""
+        return Reasons(
+            judge=self.assessment.judge,
+            judgements=self.assessment.judgements,
+            names=self.names,
+            target=self.target,
+            not_confirmed={
+                int(position): self._why_not_confirmed(int(position))
+                for position in np.flatnonzero(self.assessment.confirmations.refuted)
+            },
+        )
+
+    @property
     def order(self) -> Integers:
         """Configurations from first to last rank: by class, then by speedup."""
-        slowest_last = np.where(np.isnan(self.speed.speedup), np.inf, -self.speed.speedup)
-        return np.lexsort((slowest_last, self.classes))
+        return self.assessment.order
 
     @cached_property
     def candidates(self) -> Integers:
         """Those of known quality and speed, in order of rank."""
-        held = np.array([found.verdict is Verdict.NON_INFERIOR for found in self.judgements])
-        known = held & ~np.isnan(self.speed.speedup)
-        return self.order[known[self.order]]
+        return self.order[self.assessment.candidates[self.order]]
 
     @cached_property
     def faster_unknown(self) -> int | None:
         """The fastest of unknown quality that the data show, or may show, as a speedup."""
-        unknown = [self.judgements[p].verdict is Verdict.INCONCLUSIVE for p in self.order]
-        faster = self.order[np.array(unknown) & (self.speed.speedup[self.order] > 1)]
+        faster = self.order[self.assessment.faster_unknown[self.order]]
         return int(faster[0]) if len(faster) else None
+
+    @cached_property
+    def winner(self) -> int | None:
+        """The configuration to take, if any."""
+        winner = int(self.assessment.winners[0])
+        return None if winner < 0 else winner
 
     def speedup_text(self, position: int) -> str:
         """Speedup with its interval, ``1.83x [1.78, 1.88]``."""
-        text = f"{ratio(self.speed.speedup[position])}x"
-        low, high = self.speed.low[position], self.speed.high[position]
-        return text if np.isnan(low) else f"{text} [{ratio(low)}, {ratio(high)}]"
+        return _speedup_text(self.speed, position)
+
+    def fresh_speedup_text(self, position: int) -> str:
+        """The speedup of fresh runs alone."""
+        found = self.assessment.confirmations.of(position)
+        assert found is not None
+        return _speedup_text(found.speed, position)
+
+    def fresh_reason(self, position: int) -> str:
+        """The outcome of fresh runs alone."""
+        found = self.assessment.confirmations.of(position)
+        assert found is not None
+        reasons = Reasons(
+            judge=found.judge,
+            judgements=found.judgements,
+            names=self.names,
+            target=self.target,
+        )
+        return reasons.of(position)
+
+    def _why_not_confirmed(self, position: int) -> str:
+        fresh = self.fresh_reason(position)
+        outcome, _, figures = fresh.partition(": ")
+        if outcome == "quality held":
+            speedup = self.fresh_speedup_text(position)
+            return f"not yet known: fresh seeds do not bear out its speedup: {speedup}"
+        return f"{outcome}: on fresh seeds, {figures}"
+
+
+def _speedup_text(speed: Speedups, position: int) -> str:
+    text = f"{ratio(speed.speedup[position])}x"
+    ends = [
+        "?" if np.isnan(end) else ratio(end)
+        for end in (float(speed.low[position]), float(speed.high[position]))
+    ]
+    return text if ends == ["?", "?"] else f"{text} [{', '.join(ends)}]"
