@@ -148,8 +148,8 @@ def _reference(standing: Standing, options: RankingOptions) -> Iterator[Finding]
 
 def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Iterator[Finding]:
     """A baseline that is not the best of its world size flatters every speedup."""
-    verdicts = [judgement.verdict for judgement in standing.judgements]
-    allowed = np.array([v in (Verdict.NON_INFERIOR, Verdict.INCONCLUSIVE) for v in verdicts])
+    verdicts = standing.assessment.judgements.verdict
+    allowed = np.isin(verdicts, [Verdict.NON_INFERIOR.value, Verdict.INCONCLUSIVE.value])
     baseline = np.full(standing.measured.count, standing.baseline)
     best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
@@ -158,7 +158,7 @@ def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Itera
     honest = float(speedups(standing.measured, best).speedup[leader])
     naive = float(standing.speed.speedup[leader])
     names = standing.names
-    known = verdicts[best] is Verdict.NON_INFERIOR
+    known = bool(verdicts[best] == Verdict.NON_INFERIOR)
     message = (
         f"Speedups are relative to {names[standing.baseline]}, but {names[best]} is "
         f"{ratio(gain)}x as fast with as many workers"

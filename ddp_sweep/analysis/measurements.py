@@ -124,10 +124,12 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
     to_target = has_target(source, options.target)
     runs, quality = meet_target(source, options.target)
     pairs = None if source.pairs is None else _by_value(source.pairs)
+    at_the_end = quality is runs
     runs = fill_nodes(fill_batch_sizes(runs))
     configuration, settings = _configurations(runs, ours=source.ours)
     order = _content_order(runs, configuration)
-    runs, quality = runs.iloc[order], quality.iloc[order]
+    runs = runs.iloc[order]
+    quality = runs if at_the_end else quality.iloc[order]
     configuration = configuration[order]
     if pairs is None:
         time_pair = _pair_keys(runs, ("session_id", "block"), ours=source.ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,12 @@ def open_source(
     """
     selection = selection or Selection()
     if isinstance(source, pd.DataFrame):
-        return _from_frame(source, None, selection)
+        return _from_frame(source, list(map(str, source.columns)), None, selection)
     if isinstance(source, Results):
         return _from_results(source, selection)
     path = Path(source)
     if path.is_file():
-        return _from_frame(read_table(path, selection.needed), str(path), selection)
+        return _from_frame(*read_table(path, selection.needed), str(path), selection)
     folder = ResultsFolder(path)
     if path.is_dir() and not (folder.trials.is_dir() or folder.spec_file.is_file()):
         above = ResultsFolder(path.absolute().parent)
@@ -104,7 +105,9 @@ def _from_results(results: Results, selection: Selection) -> Source:
     )
 
 
-def _from_frame(frame: pd.DataFrame, name: str | None, selection: Selection) -> Source:
+def _from_frame(
+    frame: pd.DataFrame, received: Sequence[str], name: str | None, selection: Selection
+) -> Source:
     if frame.empty:
         raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
     twice = frame.columns[frame.columns.duplicated()]
@@ -113,7 +116,7 @@ def _from_frame(frame: pd.DataFrame, name: str | None, selection: Selection) -> 
     frame = frame.reset_index(drop=True)
     runs = selection.renamed(frame)
     if not set(runs.columns) >= _OURS:
-        require_columns(list(runs.columns), frame.attrs.get("columns", list(frame.columns)))
+        require_columns(list(runs.columns), received)
         return _select(frame, runs, selection, name)
     if "final" not in runs:
         runs = mark_final(runs)

@@ -19,12 +19,15 @@ Choose = Callable[[Iterable[str]], list[str]]
 """From the names of all columns to those that are read."""
 
 
-def read_table(path: Path, choose: Choose) -> pd.DataFrame:
-    """Read the columns of a file that are needed; ``attrs["columns"]`` names all it has.
+def read_table(path: Path, choose: Choose) -> tuple[pd.DataFrame, list[str]]:
+    """Read the columns of a file that are needed.
 
     Args:
         path: A Parquet or CSV file.
         choose: Which of its columns are read.
+
+    Returns:
+        The rows with those columns, and the names of all columns.
 
     Raises:
         TableError: It is of another kind, or cannot be read.
@@ -40,8 +43,7 @@ def read_table(path: Path, choose: Choose) -> pd.DataFrame:
         frame = reader.rows(path, choose(names))
     except (OSError, ValueError, pa.ArrowException, pd.errors.ParserWarning) as error:
         raise TableError(f"{path} cannot be read: {_first_line(error)}") from error
-    frame.attrs["columns"] = names
-    return frame
+    return frame, names
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -77,7 +78,7 @@ def rank_configurations(
 ) -> None:
     """Rank configurations by speed among those whose quality held."""
     from ddp_sweep.analysis import RecommendationStatus, rank
-    from ddp_sweep.report.export import render
+    from ddp_sweep.report.export import write
 
     ranking = rank(
         source,
@@ -91,7 +92,7 @@ def rank_configurations(
     if output_format is RankFormat.TABLE:
         show_ranking(ranking)
     else:
-        print(render(ranking, cast("TextFormat", output_format.value)))
+        write(ranking, cast("TextFormat", output_format.value), sys.stdout)
     if strict and ranking.recommendation.status is RecommendationStatus.NONE:
         raise typer.Exit(NO_CONFIGURATION_QUALIFIES)
 
