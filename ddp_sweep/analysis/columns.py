@@ -114,7 +114,7 @@ def numbers(
     values = pd.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = given.notna().to_numpy() & ~np.isfinite(values)
     if pd.api.types.is_bool_dtype(given):
-        wrong = given.notna().to_numpy()
+        wrong = given.notna().to_numpy(copy=True)
     allowed = "a finite number"
     if above is not None:
         wrong |= values <= above

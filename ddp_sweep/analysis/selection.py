@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -60,11 +60,27 @@ class Selection:
         """The same values under our names."""
         return None if named is None else {self.our_name(key): named[key] for key in named}
 
-    def needed(self, names: Iterable[str]) -> list[str]:
-        """Those of a table's columns that are read, in its order."""
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """Those of a table's columns that are read, in its order.
+
+        Raises:
+            TableError: The table lacks a column that is named, or has one twice.
+        """
+        for name in names:
+            if names.count(name) > 1:
+                raise TableError(f"the table has the column {name} twice; rename one of them")
+        for theirs in self.columns.values():
+            if theirs not in names:
+                raise TableError(f'columns: "{theirs}": {unknown_name("column", theirs, names)}')
         wanted = {*self.columns.values(), *map(self._their_name, self.where)}
         if self.pair_by is not None:
             wanted.add(self._their_name(self.pair_by))
+            if self._their_name(self.pair_by) not in names:
+                problem = self._unknown(self.pair_by, names)
+                raise TableError(f'pair by "{self.pair_by}": {problem}')
+        for name in self.where:
+            if self._their_name(name) not in names and "parameters" not in names:
+                raise TableError(f'where: "{name}": {self._unknown(name, names)}')
         hidden = self.columns.keys() - wanted
         return [
             name
@@ -73,10 +89,11 @@ class Selection:
         ]
 
     def rows(self, frame: pd.DataFrame) -> Booleans:
-        """Which rows meet every condition.
+        """Which rows of a table, under its own names, meet every condition.
 
         Raises:
-            TableError: There is no such column, its values are of another kind, or no row is left.
+            TableError: There is no such setting, a column's values are of another kind, or no
+                row is left.
         """
         chosen = np.ones(len(frame), dtype=np.bool_)
         for name, value in self.where.items():
@@ -100,36 +117,23 @@ class Selection:
         return chosen
 
     def renamed(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The table under our names; a column that is mapped takes the place of one so named.
-
-        Raises:
-            TableError: The table lacks a column that is mapped or paired by.
-        """
-        for theirs in self.columns.values():
-            if theirs not in frame:
-                raise TableError(f'columns: "{theirs}": {_unknown_column(theirs, frame)}')
+        """The table under our names; a column that is mapped takes the place of one so named."""
         hidden = [
             ours for ours, theirs in self.columns.items() if ours in frame and ours != theirs
         ]
         back = {theirs: ours for ours, theirs in self.columns.items()}
         return frame.drop(columns=hidden).rename(columns=back)
 
-    def pairs(self, frame: pd.DataFrame) -> pd.Series[Any] | None:
-        """The values that runs pair by, of a table under our names; None where they do not.
-
-        Raises:
-            TableError: The table lacks the column.
-        """
-        if self.pair_by is None:
-            return None
-        name = self.our_name(self.pair_by)
-        if name not in frame:
-            raise TableError(f'pair by "{self.pair_by}": {_unknown_column(self.pair_by, frame)}')
-        return frame[name]
+    def pairs(self, runs: pd.DataFrame) -> pd.Series[Any] | None:
+        """The values that runs pair by, of a table under our names; None where they do not."""
+        return None if self.pair_by is None else runs[self.our_name(self.pair_by)]
 
     def in_words(self) -> str:
         """The conditions on rows, ``state = finished and epochs = 90``."""
         return " and ".join(f"{name} = {_plain(value)}" for name, value in self.where.items())
+
+    def _unknown(self, name: str, names: Sequence[str]) -> str:
+        return unknown_name("column", name, [*names, *self.columns])
 
     def _their_name(self, name: str) -> str:
         return self.columns.get(name, name)
@@ -146,11 +150,8 @@ class Selection:
             values = [settings.get(name) for settings in found]
             return pd.Series(values, index=frame.index).infer_objects()
         settings = dict.fromkeys(key for known in found for key in known)
-        raise TableError(f'where: "{name}": {_unknown_column(name, frame, settings)}')
-
-
-def _unknown_column(name: str, frame: pd.DataFrame, settings: Iterable[str] = ()) -> str:
-    return unknown_name("column", name, [*map(str, frame.columns), *settings])
+        problem = unknown_name("column or setting", name, [*map(str, frame.columns), *settings])
+        raise TableError(f'where: "{name}": {problem}')
 
 
 def _equals(column: pd.Series[Any], value: Any, name: str) -> Booleans:  # noqa: ANN401 - a cell

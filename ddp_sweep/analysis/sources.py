@@ -68,7 +68,8 @@ def open_source(
     """
     selection = selection or Selection()
     if isinstance(source, pd.DataFrame):
-        return _from_frame(source, list(map(str, source.columns)), None, selection)
+        names = [str(column) for column in source.columns]
+        return _from_frame(source[selection.needed(names)], names, None, selection)
     if isinstance(source, Results):
         return _from_results(source, selection)
     path = Path(source)
@@ -95,7 +96,8 @@ def _from_results(results: Results, selection: Selection) -> Source:
         raise TableError(
             "columns are named for tables of other tools; a results folder has our names already"
         )
-    final = results.trials[results.trials["final"]]
+    trials = results.trials[selection.needed(list(results.trials.columns))]
+    final = trials[trials["final"]]
     return replace(
         _select(final, final, selection, str(results.folder.path)),
         evals=None if results.evals.empty else results.evals,
@@ -108,15 +110,13 @@ def _from_results(results: Results, selection: Selection) -> Source:
 def _from_frame(
     frame: pd.DataFrame, received: Sequence[str], name: str | None, selection: Selection
 ) -> Source:
-    if frame.empty:
-        raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise TableError(f"the table has the column {twice[0]} twice; rename one of them")
     frame = frame.reset_index(drop=True)
     runs = selection.renamed(frame)
     if not set(runs.columns) >= _OURS:
         require_columns(list(runs.columns), received)
+    if runs.empty:
+        raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
+    if not set(runs.columns) >= _OURS:
         return _select(frame, runs, selection, name)
     if "final" not in runs:
         runs = mark_final(runs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ddp_sweep.errors import TableError
 
 __all__ = ["read_table"]
 
-Choose = Callable[[Iterable[str]], list[str]]
+Choose = Callable[[list[str]], list[str]]
 """From the names of all columns to those that are read."""
 
 
@@ -41,7 +42,7 @@ def read_table(path: Path, choose: Choose) -> tuple[pd.DataFrame, list[str]]:
     try:
         names = reader.names(path)
         frame = reader.rows(path, choose(names))
-    except (OSError, ValueError, pa.ArrowException, pd.errors.ParserWarning) as error:
+    except (OSError, ValueError, csv.Error, pa.ArrowException, pd.errors.ParserWarning) as error:
         raise TableError(f"{path} cannot be read: {_first_line(error)}") from error
     return frame, names
 
@@ -67,11 +68,13 @@ def _frame_type(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
 
 
 def _csv_names(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as lines:
-        heading = lines.readline()
-    names = list(pd.read_csv(path, nrows=0, index_col=False).columns)
+    # Not by pandas, which gives the second of two columns of one name a name of its own.
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        names = next(csv.reader(lines), [])
+    if not names:
+        raise ValueError("it is empty")
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(names) == 1 and separator in heading:
+        if len(names) == 1 and separator in names[0]:
             raise ValueError(f"its columns are separated by {word}; save it with commas")
     return names
 
@@ -80,7 +83,7 @@ def _csv_rows(path: Path, columns: list[str]) -> pd.DataFrame:
     with warnings.catch_warnings():
         # Rows longer than the heading are cut off, and their figures stand in wrong columns.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        frame = pd.read_csv(path, index_col=False, low_memory=False)
+        frame = pd.read_csv(path, index_col=False, low_memory=False, encoding="utf-8-sig")
     return frame[columns]
 
 
