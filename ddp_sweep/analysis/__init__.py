@@ -5,6 +5,7 @@ How a verdict is reached is explained in METHOD.md beside this file.
 
 from __future__ import annotations
 
+from ddp_sweep.analysis.many import rank_many
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import (
     Conditions,
@@ -35,4 +36,5 @@ __all__ = [
     "Severity",
     "Verdict",
     "rank",
+    "rank_many",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ddp_sweep.analysis.baselines import fastest_of_smallest, same_sizes
 from ddp_sweep.analysis.columns import numbers
+from ddp_sweep.analysis.demands import margin_findings
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
@@ -42,6 +43,7 @@ def diagnose(
         *_evaluated_counts(standing),
         *_reference(standing, options),
         *_baseline(standing, options, leader),
+        *margin_findings(standing),
         *_grid_edges(standing, leader),
         *_untried_batch(standing, leader),
         *_untimed(standing),

@@ -224,7 +224,8 @@ def _times(runs: pd.DataFrame, to_target: bool) -> Floats:
     if to_target:
         return numbers(runs, "time_to_target_s")
     if "train_time_s" not in runs:
-        return 1 / numbers(runs, "throughput_samples_per_s")
+        with np.errstate(over="ignore", divide="ignore"):
+            return 1 / numbers(runs, "throughput_samples_per_s")
     time_s, samples = numbers(runs, "train_time_s"), numbers(runs, "samples")
     # Where budgets differ, the time for the same number of samples is what can be compared.
     counted = np.where(samples > 0, samples, np.nan)
@@ -238,7 +239,8 @@ def _samples_needed(runs: pd.DataFrame, to_target: bool) -> Floats:
 
 def _costs(runs: pd.DataFrame, to_target: bool) -> Floats:
     """Price or worker-hours of each run; of the training alone where a target ends the clock."""
-    worker_hours = numbers(runs, "world_size") * _times(runs, to_target) / 3600
+    with np.errstate(over="ignore"):
+        worker_hours = numbers(runs, "world_size") * _times(runs, to_target) / 3600
     if to_target:
         return worker_hours
     for column in ("cost", "worker_hours"):
@@ -253,7 +255,7 @@ def _outcome(
 ) -> Floats:
     """The values of finished runs, infinity for a failure, NaN for what says nothing."""
     failed = np.isin(ending, [Ending.MISSED.value, Ending.FAILED.value])
-    known = np.where(values > 0, values, np.nan)
+    known = np.where((values > 0) & np.isfinite(values), values, np.nan)
     outcome = np.where(ending == Ending.FINISHED, known, np.where(failed, np.inf, np.nan))
     return outcome if unusable is None else np.where(unusable, np.nan, outcome)
 

@@ -8,11 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from ddp_sweep.analysis.estimation import Booleans, Integers
+from ddp_sweep.analysis.estimation import Integers
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.recommendation import fresh_figures
+from ddp_sweep.analysis.scaling import Scaling
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.wording import ratio
 
 __all__ = ["Pitfalls"]
 
@@ -25,7 +26,13 @@ class Pitfalls:
 
     def of(self, position: int) -> tuple[Finding, ...]:
         """Findings about one configuration."""
-        checks = (self._untimed, self._failures, self._contradictions, self._scaling)
+        checks = (
+            self._untimed,
+            self._failures,
+            self._contradictions,
+            self._factors,
+            self._fresh,
+        )
         return tuple(finding for check in checks for finding in check(position))
 
     @cached_property
@@ -41,17 +48,8 @@ class Pitfalls:
         return measured.tally(Ending.FINISHED), measured.tally(Ending.MISSED, Ending.FAILED)
 
     @cached_property
-    def _scales(self) -> tuple[Booleans, Booleans]:
-        """More speedup than workers, and less than none."""
-        speed, baseline = self.standing.speed, self.standing.baseline
-        world_size = self.standing.measured.settings["world_size"].to_numpy(dtype=np.float64)
-        more_workers = world_size > world_size[baseline]
-        low = np.where(np.isnan(speed.low), speed.speedup, speed.low)
-        high = np.where(np.isnan(speed.high), speed.speedup, speed.high)
-        with np.errstate(over="ignore", invalid="ignore"):
-            above = more_workers & (low > world_size / world_size[baseline])
-            below = more_workers & (high < 1)
-        return above, below
+    def _scaling(self) -> Scaling:
+        return Scaling(self.standing)
 
     def _untimed(self, position: int) -> Iterator[Finding]:
         if self._no_claim[position]:
@@ -91,30 +89,10 @@ class Pitfalls:
                 evidence={"same_updates_as": twin},
             )
 
-    def _scaling(self, position: int) -> Iterator[Finding]:
+    def _factors(self, position: int) -> Iterator[Finding]:
         """Which factor made a speedup larger than the number of workers, or smaller than one."""
-        above, below = (bool(scales[position]) for scales in self._scales)
-        if above or below:
-            yield Finding(
-                kind="super_linear" if above else "retrograde",
-                severity=Severity.INFO,
-                message=_scaling_message(self.standing, position, super_linear=above),
-            )
+        yield from self._scaling.of(position)
 
-
-def _scaling_message(standing: Standing, position: int, *, super_linear: bool) -> str:
-    speed = standing.speed
-    sizes = standing.measured.settings["world_size"]
-    workers = f"{sizes.iloc[position] / sizes.iloc[standing.baseline]:.3g}x the workers"
-    start = f"{ratio(speed.speedup[position])}x as fast with {workers}: "
-    per_worker = float(speed.throughput_efficiency[position])
-    samples = float(speed.statistical_efficiency[position])
-    text = (
-        f"{start}each worker processed {ratio(per_worker)}x as many samples a second as in the "
-        "baseline"
-    )
-    if not np.isnan(samples):
-        text += f", and the target took {ratio(1 / samples)}x as many samples"
-    elif super_linear:
-        text += ". A better batch size on fewer workers may give part of that"
-    return f"{text}."
+    def _fresh(self, position: int) -> Iterator[Finding]:
+        if position == self.standing.winner:
+            yield from fresh_figures(self.standing, position)

@@ -140,7 +140,10 @@ class _Comparison:
 def _with_sampling_error(
     differences: Differences, error: SamplingError | None, confidence: float
 ) -> tuple[Floats, Floats]:
-    """The interval for data like the validation set: both variances, Satterthwaite's freedom."""
+    """The interval for data like the validation set: both variances, Satterthwaite's freedom.
+
+    Never narrower than that of the seeds alone, which the larger freedom could make it.
+    """
     unknown = np.full(len(differences.n), np.nan)
     if error is None:
         return unknown, unknown
@@ -152,7 +155,10 @@ def _with_sampling_error(
             + (error.variance / total) ** 2 / error.degrees_of_freedom
         )
         wide = replace(differences, standard_error=np.sqrt(total), degrees_of_freedom=freedom)
-    return wide.interval(confidence)
+    (low, high), (least_low, least_high) = (
+        found.interval(confidence) for found in (wide, differences)
+    )
+    return np.minimum(low, least_low), np.maximum(high, least_high)
 
 
 def _decide(

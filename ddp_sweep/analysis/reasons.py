@@ -10,7 +10,7 @@ import numpy as np
 
 from ddp_sweep.analysis.estimation import Integers
 from ddp_sweep.analysis.lazy_sequence import LazySequence
-from ddp_sweep.analysis.loss_tests import LossTests, MetricResults
+from ddp_sweep.analysis.loss_tests import MetricResults
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.metrics import COST_METRICS
 from ddp_sweep.analysis.outcome import Evidence, Verdict
@@ -76,51 +76,51 @@ class Reasons:
 
     def of(self, position: int) -> str:
         """The reason of one configuration."""
-        cause = Cause(str(self.judgements.cause[position]))
-        if cause is Cause.NOT_CONFIRMED:
-            return self.not_confirmed[position]
-        if cause is Cause.SAME_UPDATES:
-            return self._same_updates(position)
-        if cause in (Cause.FAILURES_LOST, Cause.FAILURES_UNKNOWN):
-            return self._more_failures(position, cause)
-        return self._own(position, cause)
+        return self._words(position, self._causes[position])
 
-    def _own(self, position: int, cause: Cause) -> str:
-        if cause is Cause.DID_NOT_FINISH:
-            return self._why_failed(position)
-        if cause is Cause.NO_RUN:
-            return f"not yet known: no run gave a measurement ({self._endings(position)})"
-        if cause is Cause.REFERENCE:
-            return "the quality reference"
-        if cause in (Cause.FLOOR_LOST, Cause.FLOOR_UNKNOWN):
-            return self._floor(position, cause)
-        return self._by_metrics(position, cause)
+    def _words(self, position: int, cause: str) -> str:
+        match cause:
+            case Cause.METRIC_LOST | Cause.METRIC_UNKNOWN | Cause.METRICS_HELD:
+                return self._by_metrics(position, cause)
+            case Cause.SAME_UPDATES:
+                return self._same_updates(position)
+            case Cause.FLOOR_LOST | Cause.FLOOR_UNKNOWN:
+                return self._floor(position, cause)
+            case Cause.FAILURES_LOST | Cause.FAILURES_UNKNOWN:
+                return self._more_failures(position, cause)
+            case Cause.DID_NOT_FINISH:
+                return self._why_failed(position)
+            case Cause.NO_RUN:
+                return f"not yet known: no run gave a measurement ({self._endings(position)})"
+            case Cause.NOT_CONFIRMED:
+                return self.not_confirmed[position]
+            case Cause.NO_MARGINS:
+                return _NO_MARGINS
+        return "the quality reference"
 
-    @property
-    def _tests(self) -> LossTests:
-        return self.judge.tests
+    @cached_property
+    def _causes(self) -> list[str]:
+        causes: list[str] = self.judgements.cause.tolist()
+        return causes
 
-    def _by_metrics(self, position: int, cause: Cause) -> str:
-        if cause is Cause.NO_MARGINS:
-            return (
-                "not yet known: no margins were set (quality.margins in the sweep file), so "
-                "nothing says how large a loss would matter"
-            )
-        tested = self._tests.tested
-        if cause is Cause.METRIC_UNKNOWN:
-            unknown = [
-                name
-                for name, found in tested.items()
-                if found.verdict[position] == Verdict.INCONCLUSIVE
-            ]
-            why = self._why_unknown(position, unknown[0], tested[unknown[0]])
-            return f"not yet known: {why}"
-        if cause is Cause.METRIC_LOST:
-            lost = [
-                name
-                for name, found in tested.items()
-                if found.verdict[position] == Verdict.INFERIOR
-            ]
+    @cached_property
+    def _tested(self) -> dict[str, MetricResults]:
+        return self.judge.tests.tested
+
+    @cached_property
+    def _verdicts(self) -> dict[str, list[str]]:
+        return {name: found.verdict.tolist() for name, found in self._tested.items()}
+
+    def _metrics_that(self, verdict: Verdict, position: int) -> list[str]:
+        return [name for name, found in self._verdicts.items() if found[position] == verdict]
+
+    def _by_metrics(self, position: int, cause: str) -> str:
+        tested = self._tested
+        if cause == Cause.METRIC_UNKNOWN:
+            name = self._metrics_that(Verdict.INCONCLUSIVE, position)[0]
+            return f"not yet known: {self._why_unknown(position, name, tested[name])}"
+        if cause == Cause.METRIC_LOST:
+            lost = self._metrics_that(Verdict.INFERIOR, position)
             words = "; ".join(_figures(name, tested[name], position) for name in lost)
             if COST_METRICS.issuperset(lost):
                 return f"over the margin: {words}"
@@ -132,7 +132,7 @@ class Reasons:
 
     def _how_far(self, position: int) -> str:
         """Whether a verdict holds beyond the validation samples that it was reached on."""
-        tested = [found for name, found in self._tests.tested.items() if name not in COST_METRICS]
+        tested = [found for name, found in self._tested.items() if name not in COST_METRICS]
         if all(found.holds_beyond[position] for found in tested):
             return ", also for other data like this validation set"
         unknown = any(np.isnan(found.population_low[position]) for found in tested)
@@ -159,29 +159,29 @@ class Reasons:
         held = self.judgements.verdict[position] == Verdict.NON_INFERIOR
         reason = f"quality {'held' if held else 'lost'}: same updates as {self.names[twin]}"
         if twin != self.judge.reference[position]:
-            own = self._own(twin, Cause(str(self.judge.own.cause[twin])))
+            own = self._words(twin, str(self.judge.own.cause[twin]))
             reason += f", of which {own.partition(': ')[2]}"
         return reason
 
-    def _more_failures(self, position: int, cause: Cause) -> str:
+    def _more_failures(self, position: int, cause: str) -> str:
         reference = self.judge.reference[position]
         words = (
             f"{self._endings(position)}; of the quality reference "
             f"{self.judge.failures[reference]} of {self.judge.runs[reference]} runs failed"
         )
-        if cause is Cause.FAILURES_LOST:
+        if cause == Cause.FAILURES_LOST:
             return f"quality lost: its runs fail more often: {words}"
         return f"not yet known: {words}"
 
-    def _floor(self, position: int, cause: Cause) -> str:
-        wanted = Verdict.INFERIOR if cause is Cause.FLOOR_LOST else Verdict.INCONCLUSIVE
+    def _floor(self, position: int, cause: str) -> str:
+        wanted = Verdict.INFERIOR if cause == Cause.FLOOR_LOST else Verdict.INCONCLUSIVE
         name, found = next(
             (name, found)
-            for name, found in self._tests.floors.items()
+            for name, found in self.judge.tests.floors.items()
             if found.verdict[position] == wanted
         )
         words = f"{name} {found.value[position]:.3f} against a floor of {found.floor:g}"
-        if cause is Cause.FLOOR_LOST:
+        if cause == Cause.FLOOR_LOST:
             return f"quality lost: {words}{_ON_THIS_SET}"
         return f"not yet known: {words}, too uncertain"
 
@@ -225,6 +225,10 @@ class Reasons:
         return f" ({lines[-1].strip()[:200]})" if lines else ""
 
 
+_NO_MARGINS = (
+    "not yet known: no margins were set (quality.margins in the sweep file), so nothing says how "
+    "large a loss would matter"
+)
 _ON_THIS_SET = ", on this validation set"
 
 

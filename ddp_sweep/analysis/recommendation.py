@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ddp_sweep.analysis.outcome import RecommendationStatus
+from ddp_sweep.analysis.outcome import Finding, RecommendationStatus, Severity
 from ddp_sweep.analysis.quality import ALPHA
 from ddp_sweep.analysis.speedup import Speedups, speedups
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.wording import ratio
+from ddp_sweep.analysis.wording import count, ratio
 
-__all__ = ["NEARLY_AS_FAST", "Choice", "choose"]
+__all__ = ["NEARLY_AS_FAST", "Choice", "choose", "fresh_figures"]
 
 NEARLY_AS_FAST = 1.05
 """A cheaper configuration is advised that takes at most this times the time of the fastest."""
@@ -164,4 +164,26 @@ def _why_refuted(standing: Standing, refuted: Sequence[int], candidate: int | No
     return (
         f"{sentence}; next: {standing.names[candidate]}, "
         f"{standing.speedup_text(candidate)} faster, yet to be confirmed"
+    )
+
+
+def fresh_figures(standing: Standing, position: int) -> Iterator[Finding]:
+    """The finding that the figures of a confirmed winner are those of its fresh runs."""
+    status = standing.assessment.statuses[0]
+    if position != standing.winner or status is not RecommendationStatus.CONFIRMED:
+        return
+    found = standing.assessment.confirmations.of(position)
+    assert found is not None
+    runs = int(found.judge.runs[position])
+    yield Finding(
+        kind="confirmed_by_fresh_seeds",
+        severity=Severity.INFO,
+        message=(
+            f"Its speedup and quality are those of {count(runs, 'fresh run')}; the ones that "
+            f"chose it showed {standing.speedup_text(position)}."
+        ),
+        evidence={
+            "fresh_runs": runs,
+            "selected_speedup": float(standing.speed.speedup[position]),
+        },
     )

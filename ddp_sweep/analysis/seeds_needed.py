@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from scipy.special import chdtri, nctdtr, ndtri, stdtrit
+from scipy.special import chdtri, nctdtr, nctdtrinc, ndtri, stdtrit
 
 from ddp_sweep.analysis.estimation import Differences, Floats
 
@@ -15,6 +17,8 @@ _UPPER = 0.6
 """A standard deviation is taken as large as it is in 60 % of samples that look like this one:
 few runs underestimate it more often than not."""
 _LARGEST = 10_000
+_TABULATED = 2_000
+"""Pairs from which on the normal distribution does."""
 
 
 def seeds_needed(differences: Differences, width: float, sign: int | None, alpha: float) -> Floats:
@@ -38,21 +42,33 @@ def seeds_needed(differences: Differences, width: float, sign: int | None, alpha
         show a loss), the spread is unknown, or more than 10,000 would be needed.
     """
     loss = np.abs(differences.difference) if sign is None else -sign * differences.difference
-    freedom = differences.degrees_of_freedom
+    freedom, per_run = differences.degrees_of_freedom, differences.freedom_per_run
+    power = POWER if sign is not None else (1 + POWER) / 2
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         variance = differences.variance * freedom / chdtri(freedom, _UPPER)
         effect = width / np.sqrt(variance)
-        power = POWER if sign is not None else (1 + POWER) / 2
         # Never more than the t test needs; from there upwards to what it does need.
         start = np.ceil(((ndtri(1 - alpha) + ndtri(power)) / effect) ** 2)
     open_ = (loss <= width) & np.isfinite(effect) & (effect > 0) & (start <= _LARGEST)
     n: Floats = np.where(open_, np.maximum(start, LEAST_SEEDS), np.nan)
-    rest = np.flatnonzero(open_)
+    tabulated = open_ & (per_run == 1)
+    least = _least_effects(alpha, power)
+    rows = np.searchsorted(-least, -effect[tabulated])
+    n[tabulated] = np.where(rows < len(least), LEAST_SEEDS + rows, n[tabulated])
+    rest = np.flatnonzero(open_ & (per_run != 1))
     while len(rest):
-        reached = _power(n[rest], effect[rest], differences.freedom_per_run[rest], alpha) >= power
+        reached = _power(n[rest], effect[rest], per_run[rest], alpha) >= power
         rest = rest[~reached]
         n[rest] += 1
     return n
+
+
+@cache
+def _least_effects(alpha: float, power: float) -> Floats:
+    """For n = 3, 4 and so on the least margin / standard deviation of pairs that n can show."""
+    n = np.arange(LEAST_SEEDS, _TABULATED + 1, dtype=np.float64)
+    noncentrality = nctdtrinc(n - 1, 1 - power, stdtrit(n - 1, 1 - alpha))
+    return np.asarray(noncentrality / np.sqrt(n), dtype=np.float64)
 
 
 def _power(n: Floats, effect: Floats, freedom_per_run: Floats, alpha: float) -> Floats:

@@ -127,8 +127,11 @@ class Standing:
 
 def _speedup_text(speed: Speedups, position: int) -> str:
     text = f"{ratio(speed.speedup[position])}x"
-    ends = [
-        "?" if np.isnan(end) else ratio(end)
-        for end in (float(speed.low[position]), float(speed.high[position]))
-    ]
-    return text if ends == ["?", "?"] else f"{text} [{', '.join(ends)}]"
+    low, high = float(speed.low[position]), float(speed.high[position])
+    if np.isnan(low) and np.isnan(high):
+        return text
+    if np.isnan(high):
+        return f"{text} (at least {ratio(low)}x)"
+    if np.isnan(low):
+        return f"{text} (at most {ratio(high)}x)"
+    return f"{text} [{ratio(low)}, {ratio(high)}]"

@@ -273,6 +273,20 @@ def test_the_front_holds_what_no_other_beats_in_speed_and_cost() -> None:
     assert ranking.recommendation.cheapest is find(ranking, 1, 128)
 
 
+@pytest.mark.parametrize(("seconds", "advised"), [(5.5, True), (5.75, False), (6.5, False)])
+def test_a_cheaper_one_is_advised_only_if_shown_to_be_nearly_as_fast(
+    seconds: float, advised: bool
+) -> None:
+    fast = Cell(world_size=4, batch=32, seconds=5.45)
+    cheap = Cell(world_size=2, batch=64, seconds=seconds)
+    ranking = rank(frame(rows([SMALL, fast, cheap], seeds=10)), margins=MARGINS)
+
+    recommendation = ranking.recommendation
+    assert recommendation.fastest is find(ranking, 4)
+    assert recommendation.advised is (find(ranking, 2) if advised else None)
+    assert ("take the cheaper one" in recommendation.reason) is advised
+
+
 def test_the_cost_ratio_is_that_of_worker_hours_or_money() -> None:
     records = rows([SMALL, TWO])
     hours = find(rank(frame(records)), 2).cost_ratio
