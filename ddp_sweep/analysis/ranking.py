@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.assessment import assess
@@ -78,6 +79,12 @@ def rank(
         reference_batch_size=reference_batch_size,
     )
     options.check()
+    # A ratio of times too far apart for a float is unknown: infinity and NaN become None.
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _rank(opened, options)
+
+
+def _rank(opened: Source, options: RankingOptions) -> Ranking:
     measured = measure(opened, options)
     standing = Standing(
         assessment=assess(measured, options, additions=opened.additions),
