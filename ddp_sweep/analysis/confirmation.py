@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,11 +32,14 @@ class Confirmation:
     tried: Booleans
     """Configurations that ran afresh, the quality reference left out; shape [configurations]."""
 
+    is_baseline: Booleans
+    """Configurations that speedups are relative to; shape [configurations]."""
+
     @property
     def passed(self) -> Booleans:
-        """Quality held, and a speedup was shown; shape [configurations]."""
+        """Quality held, and a speedup was shown where there can be one; [configurations]."""
         held: Booleans = self.judgements.verdict == Verdict.NON_INFERIOR
-        return self.tried & held & (self.speed.low > 1)
+        return self.tried & held & ((self.speed.low > 1) | self.is_baseline)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +53,7 @@ class Confirmations:
     refuted: Booleans
     """Tried, and quality or speedup was not borne out."""
     verdict: Verdicts
-    """Of the fresh runs where a configuration was refuted: lost, or not yet known."""
-    reasons: tuple[str, ...] = field(default=())
+    """Of the fresh runs where it was refuted: lost, did not finish, or not yet known."""
 
     def of(self, position: int) -> Confirmation | None:
         """The last round that a configuration ran in."""
@@ -85,8 +87,9 @@ def confirm(
         rounds.append(one)
         latest[one.tried] = number - 1
         passed = np.where(one.tried, one.passed, passed)
-        lost = one.judgements.verdict == Verdict.INFERIOR
-        verdict = np.where(one.tried & lost, Verdict.INFERIOR.value, verdict)
+        against = np.isin(one.judgements.verdict, [Verdict.INFERIOR.value, Verdict.FAILED.value])
+        found = np.where(against, one.judgements.verdict, Verdict.INCONCLUSIVE.value)
+        verdict = np.where(one.tried, found, verdict)
     return Confirmations(
         rounds=tuple(rounds),
         latest=latest,
@@ -116,12 +119,14 @@ def _confirm_once(
     numbers = np.arange(measured.count)
     # Where the baseline has no fresh runs, the ones that made it the baseline are compared with:
     # it was picked as the fastest, so they make the speedup look smaller, not larger.
-    is_baseline = np.isin(numbers, baseline) & (fresh.tally(Ending.FINISHED) == 0)
-    with_baseline = chosen | (is_baseline[measured.configuration] & (looks.look > 0))
+    is_baseline: Booleans = np.isin(numbers, baseline)
+    lent = is_baseline & (fresh.tally(Ending.FINISHED) == 0)
+    with_baseline = chosen | (lent[measured.configuration] & (looks.look > 0))
     return Confirmation(
         number=number,
         judge=judge,
         judgements=judge.judge(),
         speed=speedups(runs_only(measured, with_baseline), baseline),
         tried=(runs > 0) & (numbers != reference),
+        is_baseline=is_baseline,
     )

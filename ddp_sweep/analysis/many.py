@@ -41,7 +41,7 @@ def rank_many(
         floors: The least acceptable value of a metric.
         baseline: Settings of the configuration to compare with, the same in every sweep.
         reference_batch_size: Global batch nearest to which the quality reference is chosen.
-        additions: Which seeds were added to every sweep, and why, in order.
+        additions: Which seeds were added to every configuration of every sweep, and why.
 
     Returns:
         One row a configuration, in order of rank within its sweep: the sweep, configuration_id,
@@ -58,9 +58,8 @@ def rank_many(
             f"the table lacks the columns {', '.join(lacking)}; many sweeps at once are ranked "
             "from a trials table, with a column that tells the sweeps apart"
         )
-    sweeps = trials[by].astype(str)
     own = {
-        name: sweeps.str.cat(trials[name].astype(str), sep="/")
+        name: trials.groupby([by, name], dropna=False).ngroup()
         for name in ("trial_id", "configuration_id")
     }
     source = open_source(trials.assign(**own, _configuration_id=trials["configuration_id"]))

@@ -27,12 +27,11 @@ from ddp_sweep.analysis.metrics import (
 )
 from ddp_sweep.analysis.outcome import Verdict
 from ddp_sweep.analysis.population import SamplingError, ValidationSample
-from ddp_sweep.analysis.seeds_needed import seeds_needed
+from ddp_sweep.analysis.seeds_needed import LEAST_SEEDS, seeds_needed
 
 __all__ = ["ALPHA", "LEAST_SEEDS", "judge_losses"]
 
 ALPHA = 0.05
-LEAST_SEEDS = 3
 
 
 def judge_losses(

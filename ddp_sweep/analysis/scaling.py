@@ -111,11 +111,13 @@ def _retrograde(standing: Standing, position: int, fewer: int) -> Finding:
         "throughput_ratio": throughput,
     }
     if not np.isnan(samples):
-        text += f", and the target took {ratio(samples)}x as many samples"
         evidence["samples_ratio"] = samples
-        if samples > 1:
-            both = throughput < 1
-            text += "; both made it slower" if both else "; the samples made it slower"
+        text += f", and the target took {ratio(samples)}x as many samples"
+        fewer_a_second, more_samples = throughput < 1 - _ROUNDING, samples > 1 + _ROUNDING
+        if fewer_a_second and more_samples:
+            text += "; both made it slower"
+        else:
+            text += f"; the {'samples' if more_samples else 'throughput'} made it slower"
     return Finding(
         kind="retrograde", severity=Severity.INFO, message=f"{text}.", evidence=evidence
     )

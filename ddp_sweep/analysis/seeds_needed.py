@@ -9,10 +9,11 @@ from scipy.special import chdtri, nctdtr, nctdtrinc, ndtri, stdtrit
 
 from ddp_sweep.analysis.estimation import Differences, Floats
 
-__all__ = ["POWER", "seeds_needed"]
+__all__ = ["LEAST_SEEDS", "POWER", "seeds_needed"]
 
 POWER = 0.8
 LEAST_SEEDS = 3
+"""Fewer show nothing: with two the spread is hardly known."""
 _UPPER = 0.6
 """A standard deviation is taken as large as it is in 60 % of samples that look like this one:
 few runs underestimate it more often than not."""

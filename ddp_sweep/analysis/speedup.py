@@ -66,7 +66,7 @@ def speedups(
     infinite = _any_infinite(measured.time_s, groups, count)
     itself = against == np.arange(count)  # against itself nothing is estimated
     if infinite.any():
-        ranked = _by_ranks(measured, against, confidence, infinite, estimate.ratio)
+        ranked = _by_ranks(measured, against, confidence, infinite, estimate)
         use = infinite | infinite[against]
         estimate = _Estimate(
             *(np.where(use, *both) for both in zip(ranked, estimate, strict=True))
@@ -81,7 +81,8 @@ def speedups(
     world_size = measured.settings["world_size"].to_numpy(dtype=np.float64)
     scaling = speedup / (world_size / world_size[against])
     statistical = 1 / _ratios(measured.samples_needed, groups, against)
-    statistical = np.where(np.isnan(speedup), np.nan, statistical)
+    usable = ~np.isnan(speedup) & (statistical > 0) & np.isfinite(statistical)
+    statistical = np.where(usable, statistical, np.nan)
     return Speedups(
         speedup=speedup,
         low=low,
@@ -107,7 +108,8 @@ def _by_means(measured: Measurements, against: Integers, confidence: float | Flo
     pairing = Pairing.of(measured.configuration, measured.time_pair, against)
     logs = compare(np.log(finished), measured.configuration, pairing)
     low, high = logs.interval(confidence)
-    return _Estimate(np.exp(-logs.difference), np.exp(-high), np.exp(-low))
+    with np.errstate(over="ignore"):  # a t quantile of one degree of freedom knows no bounds
+        return _Estimate(np.exp(-logs.difference), np.exp(-high), np.exp(-low))
 
 
 def _by_ranks(
@@ -115,22 +117,26 @@ def _by_ranks(
     against: Integers,
     confidence: float | Floats,
     infinite: Booleans,
-    of_finished: Floats,
+    of_finished: _Estimate,
 ) -> _Estimate:
     """Ratio of medians, failures infinitely slow, with the interval of the Mann-Whitney test.
 
     The interval is that of a shift of the whole distribution and is widened to hold the ratio of
-    medians where it does not.
+    medians where it does not. A failure makes no configuration look better: neither its ratio nor
+    its lower end exceeds that of its finished runs.
     """
     groups = measured.configuration
     medians = 1 / _median_ratios(measured.time_s, groups, against)
-    ratio = np.where(infinite & ~np.isnan(medians), np.fmin(medians, of_finished), medians)
-    low, high = log_ratio_interval(
-        np.log(measured.time_s), groups, against, confidence, infinite | infinite[against]
+    own = infinite & ~np.isnan(medians)
+    ratio = np.where(own, np.fmin(medians, of_finished.ratio), medians)
+    low, high = (
+        np.where(np.isfinite(end), np.exp(end), np.nan)
+        for end in log_ratio_interval(
+            np.log(measured.time_s), groups, against, confidence, infinite | infinite[against]
+        )
     )
-    low = np.where(np.isfinite(low), np.minimum(np.exp(low), ratio), np.nan)
-    high = np.where(np.isfinite(high), np.maximum(np.exp(high), ratio), np.nan)
-    return _Estimate(ratio, low, high)
+    capped = np.where(own & ~np.isnan(low), np.fmin(low, of_finished.low), low)
+    return _Estimate(ratio, np.minimum(capped, ratio), np.maximum(high, ratio))
 
 
 def cost_ratios(measured: Measurements, against: Integers) -> Floats:

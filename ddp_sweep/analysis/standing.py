@@ -12,6 +12,7 @@ from ddp_sweep.analysis.assessment import Assessment
 from ddp_sweep.analysis.estimation import Floats, Integers
 from ddp_sweep.analysis.measurements import Measurements
 from ddp_sweep.analysis.names import Names
+from ddp_sweep.analysis.outcome import Verdict
 from ddp_sweep.analysis.reasons import Judgement, Reasons
 from ddp_sweep.analysis.speedup import Speedups
 from ddp_sweep.analysis.wording import ratio
@@ -117,11 +118,12 @@ class Standing:
         return reasons.of(position)
 
     def _why_not_confirmed(self, position: int) -> str:
-        fresh = self.fresh_reason(position)
-        outcome, _, figures = fresh.partition(": ")
-        if outcome == "quality held":
+        found = self.assessment.confirmations.of(position)
+        assert found is not None
+        if found.judgements.verdict[position] == Verdict.NON_INFERIOR:
             speedup = self.fresh_speedup_text(position)
             return f"not yet known: fresh seeds do not bear out its speedup: {speedup}"
+        outcome, _, figures = self.fresh_reason(position).partition(": ")
         return f"{outcome}: on fresh seeds, {figures}"
 
 

@@ -62,6 +62,7 @@ class Judgements:
     def evidence(self) -> npt.NDArray[np.str_]:
         """What each verdict rests on: seeds, the same updates, or nothing."""
         by_seeds = np.isin(self.cause, [cause.value for cause in _BY_SEEDS])
+        by_seeds |= (self.cause == Cause.NOT_CONFIRMED) & (self.verdict == Verdict.INFERIOR)
         return np.select(
             [self.cause == Cause.SAME_UPDATES, by_seeds],
             [Evidence.SAME_UPDATES.value, Evidence.SEEDS.value],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -89,11 +90,15 @@ def trials(
     return frame.dropna(subset=list(values))
 
 
+_cells = itertools.count()
+
+
 def chunks(repetitions: int, runs: int) -> Iterator[tuple[int, np.random.Generator]]:
     """Numbers of sweeps that fit into memory, each with a generator of its own."""
+    cell = next(_cells)
     size = max(1, min(repetitions, RUNS_AT_ONCE // runs))
     for start in range(0, repetitions, size):
-        yield min(size, repetitions - start), np.random.default_rng([start, runs])
+        yield min(size, repetitions - start), np.random.default_rng([cell, start])
 
 
 def averaged(cell: Callable[[int, np.random.Generator], Mapping[str, Any]], **size: int) -> Any:

@@ -43,7 +43,7 @@ def ranked(records: list[dict[str, Any]], *additions: SeedAddition, **options: A
         spec=None,
         additions=additions,
     )
-    return rank(results, margins=MARGINS, **options)
+    return rank(results, **({"margins": MARGINS} | options))
 
 
 def accuracies(records: list[dict[str, Any]], cell: Cell) -> list[float]:
@@ -69,6 +69,25 @@ def test_a_second_look_is_judged_on_its_fresh_seeds_at_half_the_level() -> None:
     assert pooled.metrics["accuracy"].low > found.low
     assert entry.n_seeds == 13
     assert entry.speedup == pytest.approx(pooled.speedup)  # speed rests on all runs
+
+
+def test_the_seeds_that_are_advised_are_those_for_the_next_look() -> None:
+    first, fresh = rows([ONE, UNDECIDED]), runs([ONE, UNDECIDED], range(5, 13), "later")
+    more = added(SeedPurpose.MORE_SEEDS, *range(5, 13))
+    both = first + fresh
+    differences = np.subtract(accuracies(both, UNDECIDED), accuracies(both, ONE))
+    sd = differences.std(ddof=1) * np.sqrt(12 / stats.chi2.ppf(0.4, 12))
+
+    found = ranked(both, SWEEP, more, margins={"accuracy": 0.012})
+
+    entry = find(found, 2)
+    assert entry.verdict is Verdict.INCONCLUSIVE
+    needed = entry.seeds_needed
+    powers = [
+        stats.nct.sf(stats.t.ppf(1 - 0.0125, n - 1), n - 1, 0.012 * np.sqrt(n) / sd)
+        for n in (needed - 1, needed)
+    ]
+    assert powers[0] < 0.8 <= powers[1]
 
 
 def test_what_is_decided_stays_so_where_it_got_no_fresh_seeds() -> None:
@@ -154,6 +173,22 @@ def test_fresh_seeds_confirm_the_winner_with_their_own_figures() -> None:
     assert finding.evidence == {"fresh_runs": 10, "selected_speedup": pytest.approx(selected)}
 
 
+def test_the_baseline_may_run_afresh_with_the_winner() -> None:
+    faster = replace(ONE, batch=128, seconds=10)
+    first = rows([ONE, faster, FOUR])
+    fresh = runs([ONE, replace(faster, seconds=11), FOUR], range(5, 15), "confirm")
+    confirm = added(SeedPurpose.CONFIRMATION, *range(5, 15))
+
+    together = ranked(first + fresh, SWEEP, confirm)
+    own = [record for record in fresh if record["configuration_id"] != faster.name]
+    without = ranked(first + own, SWEEP, confirm)
+
+    for ranking, seconds in ((together, 11), (without, 10)):  # else its earlier runs are compared
+        assert ranking.baseline.configuration_id == faster.name
+        assert ranking.recommendation.status is RecommendationStatus.CONFIRMED
+        assert find(ranking, 4).speedup == pytest.approx(seconds / 4, rel=0.03)
+
+
 def test_fresh_seeds_have_no_part_in_the_choice() -> None:
     first = rows([ONE, TWO, FOUR])
     fresh = runs([ONE, replace(FOUR, seconds=8)], range(5, 15), "confirm")
@@ -189,7 +224,33 @@ def test_what_fresh_seeds_do_not_bear_out_is_not_recommended(
     assert "did not confirm 4 workers" in recommendation.reason
     assert "next: 2 workers" in recommendation.reason
     assert find(ranking, 4).verdict is verdict
+    shown = Evidence.SEEDS if verdict is Verdict.INFERIOR else Evidence.NONE
+    assert find(ranking, 4).evidence is shown
     assert find(ranking, 4) not in recommendation.pareto
+
+
+def test_a_winner_that_does_not_finish_on_fresh_seeds_is_not_recommended() -> None:
+    fresh = runs([ONE, FOUR], range(5, 10), "confirm")
+    for record in fresh:
+        if record["world_size"] == 4:
+            record.update(status="out_of_memory", train_time_s=None, accuracy=None)
+
+    ranking = ranked(rows([ONE, TWO, FOUR]) + fresh, SWEEP, CONFIRM)
+
+    assert ranking.recommendation.status is RecommendationStatus.NONE
+    assert find(ranking, 4).verdict is Verdict.FAILED
+    assert find(ranking, 4).reason.startswith("did not finish: on fresh seeds, 5 of 5 ran out of")
+
+
+def test_fresh_runs_that_were_lost_say_nothing() -> None:
+    fresh = runs([ONE, FOUR], range(5, 10), "confirm")
+    for record in fresh:
+        record.update(status="interrupted", train_time_s=None, accuracy=None)
+
+    ranking = ranked(rows([ONE, TWO, FOUR]) + fresh, SWEEP, CONFIRM)
+
+    assert ranking.recommendation.status is RecommendationStatus.PROVISIONAL
+    assert ranking.recommendation.fastest is find(ranking, 4)
 
 
 def test_the_next_candidate_is_confirmed_at_half_the_level() -> None:
