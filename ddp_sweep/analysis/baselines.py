@@ -11,11 +11,12 @@ import pandas as pd
 
 from ddp_sweep.analysis.estimation import Booleans, Integers
 from ddp_sweep.analysis.measurements import Ending, Measurements
+from ddp_sweep.analysis.names import name_configurations
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Verdict
 from ddp_sweep.analysis.speedup import speedups
 from ddp_sweep.analysis.verdict import Judgements
-from ddp_sweep.analysis.wording import name_configurations, read_parameters
+from ddp_sweep.analysis.wording import read_parameters
 from ddp_sweep.errors import TableError
 
 __all__ = ["fastest_of_smallest", "quality_references", "same_sizes", "speed_baselines"]

@@ -37,6 +37,9 @@ def diagnose(
     leader = _leader(standing) if winner is None else winner
     findings = [
         *_files(source),
+        *source.findings,
+        *_repeated_seeds(standing),
+        *_runs_without_time(standing),
         *_evaluated_counts(standing),
         *_reference(standing, options),
         *_baseline(standing, options, leader),
@@ -62,6 +65,46 @@ def _leader(standing: Standing) -> int:
 def _files(source: Source) -> Iterator[Finding]:
     for problem in source.problems:
         yield Finding(kind="unreadable_file", severity=Severity.WARNING, message=problem)
+
+
+def _repeated_seeds(standing: Standing) -> Iterator[Finding]:
+    """Runs of one seed share weights and data order: they say little about another seed."""
+    measured = standing.measured
+    if "seed" not in measured.runs:
+        return
+    keys = [name for name in ("sweep", "seed") if name in measured.runs]
+    runs = measured.runs[keys].assign(configuration=measured.configuration)
+    known = runs["seed"].notna().to_numpy() & (measured.ending != Ending.LOST)
+    repeated = runs[known][runs[known].duplicated().to_numpy()]
+    touched = np.unique(repeated["configuration"])
+    if len(touched):
+        yield Finding(
+            kind="repeated_seeds",
+            severity=Severity.WARNING,
+            message=(
+                f"{count(len(touched), 'configuration')} ran a seed more than once "
+                f"({standing.names[touched[0]]}: seed {repeated['seed'].iloc[0]}). Runs of one "
+                "seed differ less than runs of several, so the intervals of quality may be too "
+                "narrow."
+            ),
+            evidence={"configurations": len(touched), "runs": len(repeated)},
+        )
+
+
+def _runs_without_time(standing: Standing) -> Iterator[Finding]:
+    measured = standing.measured
+    unknown = measured.finished & np.isnan(measured.time_s) & ~measured.untimed
+    if unknown.any():
+        yield Finding(
+            kind="runs_without_time",
+            severity=Severity.WARNING,
+            message=(
+                f"{count(int(unknown.sum()), 'run')} of {len(unknown):,} "
+                f"{'has' if unknown.sum() == 1 else 'have'} no time: speedups come from the "
+                "others alone. A run that failed should say so in a column status."
+            ),
+            evidence={"runs": int(unknown.sum())},
+        )
 
 
 def _evaluated_counts(standing: Standing) -> Iterator[Finding]:
@@ -107,8 +150,8 @@ def _reference(standing: Standing, options: RankingOptions) -> Iterator[Finding]
 
 def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Iterator[Finding]:
     """A baseline that is not the best of its world size flatters every speedup."""
-    verdicts = [judgement.verdict for judgement in standing.judgements]
-    allowed = np.array([v in (Verdict.NON_INFERIOR, Verdict.INCONCLUSIVE) for v in verdicts])
+    verdicts = standing.assessment.judgements.verdict
+    allowed = np.isin(verdicts, [Verdict.NON_INFERIOR.value, Verdict.INCONCLUSIVE.value])
     baseline = np.full(standing.measured.count, standing.baseline)
     best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
@@ -117,7 +160,7 @@ def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Itera
     honest = float(speedups(standing.measured, best).speedup[leader])
     naive = float(standing.speed.speedup[leader])
     names = standing.names
-    known = verdicts[best] is Verdict.NON_INFERIOR
+    known = bool(verdicts[best] == Verdict.NON_INFERIOR)
     message = (
         f"Speedups are relative to {names[standing.baseline]}, but {names[best]} is "
         f"{ratio(gain)}x as fast with as many workers"

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ddp_sweep.analysis.columns import (
+    TIME_COLUMNS,
     fill_batch_sizes,
     fill_nodes,
     numbers,
-    require_columns,
     texts,
 )
 from ddp_sweep.analysis.estimation import Booleans, Floats, Integers
@@ -23,6 +24,7 @@ from ddp_sweep.analysis.sources import Source
 from ddp_sweep.analysis.target import has_target, meet_target
 from ddp_sweep.errors import TableError
 from ddp_sweep.schema import Status
+from ddp_sweep.spec.metrics import METRICS
 
 __all__ = ["Ending", "Measurements", "measure"]
 
@@ -35,7 +37,7 @@ _NUMERIC_SETTINGS = (
     "num_nodes",
 )
 _TEXT_SETTINGS = ("compute_precision", "parameters", "configuration_id")
-_RUN_ORDER = ("sweep", "seed", "session_id", "block", "trial_id", "attempt")
+_RUN_ORDER = ("seed", "sweep", "session_id", "block", "trial_id", "attempt")
 
 
 class Ending(StrEnum):
@@ -121,16 +123,22 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
     Raises:
         TableError: A column is missing or holds something that cannot be.
     """
-    if not source.ours:
-        require_columns(source.runs)
     _check(source.runs, ours=source.ours)
     to_target = has_target(source, options.target)
     runs, quality = meet_target(source, options.target)
+    pairs = None if source.pairs is None else _by_value(source.pairs)
+    at_the_end = quality is runs
     runs = fill_nodes(fill_batch_sizes(runs))
     configuration, settings = _configurations(runs, ours=source.ours)
     order = _content_order(runs, configuration)
-    runs, quality = runs.iloc[order], quality.iloc[order]
+    runs = runs.iloc[order]
+    quality = runs if at_the_end else quality.iloc[order]
     configuration = configuration[order]
+    if pairs is None:
+        time_pair = _pair_keys(runs, ("session_id", "block"), ours=source.ours)
+        quality_pair = _pair_keys(runs, ("sweep", "seed"), ours=source.ours)
+    else:
+        time_pair = quality_pair = _shared(pairs[order], configuration)
     ending = _endings(runs, ours=source.ours, to_target=to_target)
     untimed = (texts(runs, "oversubscribed") == "True") | (texts(runs, "placement") == "packed")
     time_s = _outcome(_times(runs, to_target), ending, untimed)
@@ -143,8 +151,8 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
         time_s=time_s,
         samples_needed=_outcome(_samples_needed(runs, to_target), ending),
         cost=_outcome(_costs(runs, to_target), ending, untimed),
-        time_pair=_pair_keys(runs, ("session_id", "block"), ours=source.ours),
-        quality_pair=_pair_keys(runs, ("sweep", "seed"), ours=source.ours),
+        time_pair=time_pair,
+        quality_pair=quality_pair,
         untimed=untimed,
         to_target=to_target,
         ours=source.ours,
@@ -157,9 +165,14 @@ def _check(runs: pd.DataFrame, *, ours: bool) -> None:
         raise TableError("column world_size has rows without a value; every run needs one")
     for column in ("per_worker_batch_size", "global_batch_size", "num_nodes"):
         numbers(runs, column, above=0, whole=True)
-    if not ours:  # our own failed runs may have ended before the first sample
-        for column in ("time_to_target_s", "train_time_s", "throughput_samples_per_s", "samples"):
-            numbers(runs, column, above=0)
+    if ours:  # our own failed runs may have ended before the first sample
+        return
+    for column in (*TIME_COLUMNS, "samples", "samples_to_target"):
+        numbers(runs, column, above=0)
+    for column in ("cost", "worker_hours"):
+        numbers(runs, column, least=0)
+    for name, metric in METRICS.items():
+        numbers(runs, name, least=metric.low, most=metric.high)
 
 
 def _configurations(runs: pd.DataFrame, *, ours: bool) -> tuple[Integers, pd.DataFrame]:
@@ -176,12 +189,20 @@ def _configurations(runs: pd.DataFrame, *, ours: bool) -> tuple[Integers, pd.Dat
 
 
 def _content_order(runs: pd.DataFrame, configuration: Integers) -> Integers:
-    """An order that no permutation of the rows changes, so that neither do rounding errors."""
+    """An order that no permutation of the rows changes, so that neither do rounding errors.
+
+    By columns one after the other, until no two runs of a configuration are alike in all of them.
+    """
+    keys: list[npt.NDArray[Any]] = [configuration]
     numeric = runs.select_dtypes("number").columns
-    columns = dict.fromkeys([*(name for name in _RUN_ORDER if name in runs), *numeric])
-    keys = runs[list(columns)].assign(_configuration=configuration).reset_index(drop=True)
-    ordered = keys.sort_values(["_configuration", *columns], kind="stable")
-    return ordered.index.to_numpy(dtype=np.int64)
+    for column in dict.fromkeys([*(name for name in _RUN_ORDER if name in runs), *numeric]):
+        codes, _ = pd.factorize(runs[column], sort=True)
+        keys.append(codes)
+        order = np.lexsort(keys[::-1])
+        neighbours = [key[order[1:]] == key[order[:-1]] for key in keys]
+        if not np.logical_and.reduce(neighbours).any():
+            break
+    return order
 
 
 def _endings(runs: pd.DataFrame, *, ours: bool, to_target: bool) -> npt.NDArray[np.str_]:
@@ -207,7 +228,8 @@ def _times(runs: pd.DataFrame, to_target: bool) -> Floats:
     if to_target:
         return numbers(runs, "time_to_target_s")
     if "train_time_s" not in runs:
-        return 1 / numbers(runs, "throughput_samples_per_s")
+        with np.errstate(over="ignore", divide="ignore"):
+            return 1 / numbers(runs, "throughput_samples_per_s")
     time_s, samples = numbers(runs, "train_time_s"), numbers(runs, "samples")
     # Where budgets differ, the time for the same number of samples is what can be compared.
     counted = np.where(samples > 0, samples, np.nan)
@@ -221,7 +243,8 @@ def _samples_needed(runs: pd.DataFrame, to_target: bool) -> Floats:
 
 def _costs(runs: pd.DataFrame, to_target: bool) -> Floats:
     """Price or worker-hours of each run; of the training alone where a target ends the clock."""
-    worker_hours = numbers(runs, "world_size") * _times(runs, to_target) / 3600
+    with np.errstate(over="ignore"):
+        worker_hours = numbers(runs, "world_size") * _times(runs, to_target) / 3600
     if to_target:
         return worker_hours
     for column in ("cost", "worker_hours"):
@@ -236,7 +259,7 @@ def _outcome(
 ) -> Floats:
     """The values of finished runs, infinity for a failure, NaN for what says nothing."""
     failed = np.isin(ending, [Ending.MISSED.value, Ending.FAILED.value])
-    known = np.where(values > 0, values, np.nan)
+    known = np.where((values > 0) & np.isfinite(values), values, np.nan)
     outcome = np.where(ending == Ending.FINISHED, known, np.where(failed, np.inf, np.nan))
     return outcome if unusable is None else np.where(unusable, np.nan, outcome)
 
@@ -248,3 +271,21 @@ def _pair_keys(runs: pd.DataFrame, columns: tuple[str, str], *, ours: bool) -> I
     keyed = runs[list(columns)].notna().all(axis=1).to_numpy()
     keys = runs.groupby(list(columns), sort=False, dropna=False).ngroup()
     return np.where(keyed, keys.to_numpy(dtype=np.int64), -1)
+
+
+def _by_value(values: pd.Series[Any]) -> Integers:
+    """The same number for equal values, -1 for null."""
+    codes, _ = pd.factorize(values)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _shared(pairs: Integers, configuration: Integers) -> Integers:
+    """Pair keys, refused where no two configurations share one."""
+    known = pairs >= 0
+    cells = np.unique(np.stack([pairs[known], configuration[known]]), axis=1)
+    if cells.size and np.bincount(cells[0]).max() < 2 <= configuration.max() + 1:
+        raise TableError(
+            "pairing by a column: none of its values occurs in two configurations, so no runs "
+            "pair; name another column, or leave it out"
+        )
+    return pairs

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ddp_sweep.analysis.list_columns import ConfusionMatrices, Lists
 from ddp_sweep.errors import TableError
 from ddp_sweep.schema import METRIC_PREFIX
 from ddp_sweep.spec.metrics import METRICS, split_class
@@ -151,11 +152,18 @@ def _sample_steps(frame: pd.DataFrame) -> Floats:
 
 
 def _class_steps(frame: pd.DataFrame, metric: str) -> Floats:
+    unknown = np.full(len(frame), np.nan)
     if "confusion_matrix" not in frame:
-        return np.full(len(frame), np.nan)
-    recalls = metric_values(frame, "recall")
-    pairs = zip(frame["confusion_matrix"], recalls, strict=True)
-    return np.array([_class_step(matrix, recall, metric) for matrix, recall in pairs], dtype=float)
+        return unknown
+    matrices = ConfusionMatrices.of(frame["confusion_matrix"])
+    if matrices is None:
+        return unknown
+    if metric in _BY_POSITIVE_CLASS:
+        step = 1 / matrices.smallest_class(metric_values(frame, "recall"))
+        return np.where(matrices.classes == 2, step, step / np.fmax(matrices.classes, 1))
+    step = 1 / matrices.smallest_class()
+    one_class = split_class(metric)[1] is not None
+    return step if one_class else step / np.fmax(matrices.classes, 1)
 
 
 def class_totals(row: pd.Series[Any], metric: str, label: str | None) -> Floats | None:
@@ -199,34 +207,15 @@ def _positive(counts: Floats, recall: float) -> npt.NDArray[np.bool_]:
     return positive
 
 
-def _class_step(matrix: Any, recall: float, metric: str) -> float:  # noqa: ANN401 - a cell of a list column
-    counts = _confusion(matrix)
-    if counts is None:
-        return math.nan
-    totals = counts.sum(axis=1)
-    if len(totals) == 2 and metric in _BY_POSITIVE_CLASS:
-        positive = _positive(counts, recall)
-        return float(1 / totals[positive].min()) if positive.any() else float(1 / totals.min())
-    step = 1 / totals.min()
-    return float(step if split_class(metric)[1] else step / len(totals))
-
-
 def _class_values(frame: pd.DataFrame, metric: str, label: str) -> Floats:
     column = f"per_class_{metric}"
-    if column not in frame:
+    values = Lists.of(frame[column]) if column in frame else None
+    if values is None:
         return np.full(len(frame), np.nan)
-    names = frame["class_names"] if "class_names" in frame else [None] * len(frame)
-    cells = zip(frame[column], names, strict=True)
-    return np.array([_class_value(values, named, label) for values, named in cells], dtype=float)
-
-
-def _class_value(values: Any, names: Any, label: str) -> float:  # noqa: ANN401 - cells of list columns
-    if not isinstance(values, _LISTS):
-        return math.nan
-    figures = list(values)
-    position = _class_position(label, names)
-    value = None if position is None or position >= len(figures) else figures[position]
-    return math.nan if value is None else float(value)
+    names = Lists.of(frame["class_names"]) if "class_names" in frame else None
+    index = int(label) if label.isdecimal() else -1
+    position = np.full(len(frame), -1) if names is None else names.find(label)
+    return values.pick(np.where(position < 0, index, position))
 
 
 def _class_position(label: str, names: Any) -> int | None:  # noqa: ANN401 - a cell of a list column

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ddp_sweep.analysis.metrics import COST_METRICS
+from ddp_sweep.errors import TableError
+from ddp_sweep.spec.metrics import floor_problem, margin_problem, target_problem
+
 __all__ = ["RankingOptions"]
 
 
@@ -41,3 +45,29 @@ class RankingOptions:
     def overridden(self, **given: Any) -> RankingOptions:  # noqa: ANN401 - any field of this class
         """These options with each one that was given (is not None) in the place of its own."""
         return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+    def check(self) -> None:
+        """Check what was asked for; whether it was measured shows later.
+
+        Raises:
+            TableError: A metric does not exist, or a value is none that it can have.
+        """
+        for metric, margin in self.margins.items():
+            if metric not in COST_METRICS:
+                _refuse("margin", metric, margin_problem(metric, margin))
+        for kind, wanted, problem in (
+            ("floor", self.floors, floor_problem),
+            ("target", self.target, target_problem),
+        ):
+            for metric, value in wanted.items():
+                _refuse(kind, metric, _number_problem(value) or problem(metric, value))
+
+
+def _number_problem(value: object) -> str | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return None if number else f"received {value!r}; allowed: a number"
+
+
+def _refuse(kind: str, metric: str, problem: str | None) -> None:
+    if problem is not None:
+        raise TableError(f"{kind} of {metric}: {problem}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -198,7 +198,8 @@ class Ranking:
     """Every speedup is relative to it."""
     reference: RankedConfiguration
     """Every quality difference is relative to it."""
-    configurations: tuple[RankedConfiguration, ...]
+    configurations: Sequence[RankedConfiguration]
+    """In order of rank; each is built when it is looked at."""
     findings: tuple[Finding, ...]
     recommendation: Recommendation
     conditions: Conditions

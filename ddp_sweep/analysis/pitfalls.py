@@ -3,89 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from ddp_sweep.analysis.estimation import Integers
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.recommendation import fresh_figures
 from ddp_sweep.analysis.scaling import Scaling
 from ddp_sweep.analysis.standing import Standing
 
-__all__ = ["pitfalls"]
+__all__ = ["Pitfalls"]
 
 
-def pitfalls(standing: Standing) -> list[tuple[Finding, ...]]:
-    """Findings about each configuration, by number."""
-    found: list[list[Finding]] = [[] for _ in range(standing.measured.count)]
-    for check in (_untimed, _failures, _contradictions, _scaling, _fresh):
-        for position, finding in check(standing):
-            found[position].append(finding)
-    return [tuple(findings) for findings in found]
+@dataclass(frozen=True)
+class Pitfalls:
+    """Findings about each configuration, worded when they are asked for."""
 
+    standing: Standing
 
-def _untimed(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    measured = standing.measured
-    for position in np.unique(measured.configuration[measured.untimed]):
-        yield (
-            int(position),
-            Finding(
+    def of(self, position: int) -> tuple[Finding, ...]:
+        """Findings about one configuration."""
+        checks = (
+            self._untimed,
+            self._failures,
+            self._contradictions,
+            self._factors,
+            self._fresh,
+        )
+        return tuple(finding for check in checks for finding in check(position))
+
+    @cached_property
+    def _no_claim(self) -> Integers:
+        """Runs whose time says nothing; shape [configurations]."""
+        measured = self.standing.measured
+        return np.bincount(measured.configuration[measured.untimed], minlength=measured.count)
+
+    @cached_property
+    def _counts(self) -> tuple[Integers, Integers]:
+        """Runs that finished, and runs that failed or missed the target."""
+        measured = self.standing.measured
+        return measured.tally(Ending.FINISHED), measured.tally(Ending.MISSED, Ending.FAILED)
+
+    @cached_property
+    def _scaling(self) -> Scaling:
+        return Scaling(self.standing)
+
+    def _untimed(self, position: int) -> Iterator[Finding]:
+        if self._no_claim[position]:
+            yield Finding(
                 kind="no_speedup_claim",
                 severity=Severity.WARNING,
                 message=(
                     "No speedup is given: it ran with more workers than cores, "
                     "or beside other trials."
                 ),
-            ),
-        )
+            )
 
-
-def _failures(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    measured = standing.measured
-    finished = measured.tally(Ending.FINISHED)
-    failed = measured.tally(Ending.MISSED, Ending.FAILED)
-    for position in np.flatnonzero((failed > 0) & (finished > 0)):
-        total = int(failed[position] + finished[position])
-        yield (
-            int(position),
-            Finding(
+    def _failures(self, position: int) -> Iterator[Finding]:
+        finished, failed = (int(counts[position]) for counts in self._counts)
+        if failed and finished:
+            yield Finding(
                 kind="failed_runs",
                 severity=Severity.WARNING,
                 message=(
-                    f"{failed[position]} of {total} runs failed or missed the target. They count "
-                    "as infinitely slow: the speedup is a ratio of medians."
+                    f"{failed} of {failed + finished} runs failed or missed the target. They "
+                    "count as infinitely slow: the speedup is a ratio of medians."
                 ),
-                evidence={"failed": int(failed[position]), "runs": total},
-            ),
-        )
-
-
-def _contradictions(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    for position, judgement in enumerate(standing.judgements):
-        if judgement.contradicts is not None:
-            twin = standing.names[judgement.contradicts]
-            yield (
-                position,
-                Finding(
-                    kind="same_updates_contradicted",
-                    severity=Severity.WARNING,
-                    message=(
-                        f"It should make the same updates as {twin}, yet its quality was measured "
-                        "as lower. The measurement stands; please look into what differs."
-                    ),
-                    evidence={"same_updates_as": twin},
-                ),
+                evidence={"failed": failed, "runs": failed + finished},
             )
 
+    def _contradictions(self, position: int) -> Iterator[Finding]:
+        contradicts = int(self.standing.assessment.judgements.contradicts[position])
+        if contradicts >= 0:
+            twin = self.standing.names[contradicts]
+            yield Finding(
+                kind="same_updates_contradicted",
+                severity=Severity.WARNING,
+                message=(
+                    f"It should make the same updates as {twin}, yet its quality was measured "
+                    "as lower. The measurement stands; please look into what differs."
+                ),
+                evidence={"same_updates_as": twin},
+            )
 
-def _scaling(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    scaling = Scaling(standing)
-    for position in map(int, scaling.positions):
-        for finding in scaling.of(position):
-            yield position, finding
+    def _factors(self, position: int) -> Iterator[Finding]:
+        """Which factor made a speedup larger than the number of workers, or smaller than one."""
+        yield from self._scaling.of(position)
 
-
-def _fresh(standing: Standing) -> Iterator[tuple[int, Finding]]:
-    if standing.winner is not None:
-        for finding in fresh_figures(standing, standing.winner):
-            yield standing.winner, finding
+    def _fresh(self, position: int) -> Iterator[Finding]:
+        if position == self.standing.winner:
+            yield from fresh_figures(self.standing, position)

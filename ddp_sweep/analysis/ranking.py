@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.assessment import assess
 from ddp_sweep.analysis.diagnosis import diagnose
-from ddp_sweep.analysis.estimation import Floats
-from ddp_sweep.analysis.loss_tests import FloorResults, MetricResults
-from ddp_sweep.analysis.measurements import Ending, Measurements, measure
+from ddp_sweep.analysis.entries import EntryBuilder
+from ddp_sweep.analysis.lazy_sequence import LazySequence
+from ddp_sweep.analysis.measurements import Measurements, measure
+from ddp_sweep.analysis.names import name_configurations
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import (
     Conditions,
-    FloorCheck,
-    MetricComparison,
     RankedConfiguration,
     Ranking,
     Recommendation,
-    RecommendationStatus,
-    Verdict,
 )
-from ddp_sweep.analysis.pitfalls import pitfalls
 from ddp_sweep.analysis.recommendation import Choice, choose
+from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.settings import ready_to_paste
 from ddp_sweep.analysis.sources import Source, open_source
 from ddp_sweep.analysis.standing import Standing
-from ddp_sweep.analysis.wording import distinctions, name_configurations, read_parameters, whole
 from ddp_sweep.results import Results
 
 __all__ = ["rank"]
@@ -44,6 +40,9 @@ def rank(
     floors: Mapping[str, float] | None = None,
     target: Mapping[str, float] | None = None,
     reference_batch_size: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    pair_by: str | None = None,
 ) -> Ranking:
     """Rank configurations by speed, with what is known of their quality. Writes nothing.
 
@@ -57,19 +56,36 @@ def rank(
         floors: The least acceptable value of a metric, ``{"recall[1]": 0.8}``.
         target: The quality that ends the clock, ``{"accuracy": 0.95}``.
         reference_batch_size: Global batch nearest to which the quality reference is chosen.
+        columns: Our names and those a table of another tool has in their place,
+            ``{"world_size": "config/gpus", "train_time_s": "_runtime", "accuracy": "val/acc"}``.
+            The other arguments may name columns either way.
+        where: Only rows with these values are ranked, ``{"state": "finished"}``; a list of values
+            allows each of them.
+        pair_by: Column whose equal values mark runs of a table of another tool that belong
+            together, such as ``"seed"``: configurations are then compared run by run. Without it
+            runs of other tools are compared as independent.
 
     Raises:
         ResultsError: The folder does not exist or holds no trials yet.
-        TableError: The table lacks a column, or holds something that cannot be.
+        TableError: The table lacks a column, or holds something that cannot be; or an argument
+            names something that does not exist.
     """
-    opened = open_source(source)
+    selection = Selection(columns=columns or {}, where=where or {}, pair_by=pair_by)
+    opened = open_source(source, selection)
     options = RankingOptions.from_spec_mapping(opened.spec or {}).overridden(
-        baseline=baseline,
-        margins=margins,
-        floors=floors,
-        target=target,
+        baseline=selection.translated(baseline),
+        margins=selection.translated(margins),
+        floors=selection.translated(floors),
+        target=selection.translated(target),
         reference_batch_size=reference_batch_size,
     )
+    options.check()
+    # A ratio of times too far apart for a float is unknown: infinity and NaN become None.
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _rank(opened, options)
+
+
+def _rank(opened: Source, options: RankingOptions) -> Ranking:
     measured = measure(opened, options)
     standing = Standing(
         assessment=assess(measured, options, additions=opened.additions),
@@ -77,105 +93,14 @@ def rank(
         target=", ".join(f"{name} {value:g}" for name, value in options.target.items()),
     )
     choice = choose(standing)
-    entries = _Entries(standing, choice).build()
+    entries = LazySequence(measured.count, EntryBuilder(standing, choice))
     return Ranking(
         baseline=entries[standing.baseline],
         reference=entries[standing.reference],
-        configurations=tuple(entries[position] for position in standing.order),
+        configurations=LazySequence(measured.count, lambda place: entries[standing.order[place]]),
         findings=diagnose(standing, choice.fastest, opened, options),
         recommendation=_recommendation(choice, entries),
         conditions=_conditions(options, opened, measured),
-    )
-
-
-class _Entries:
-    """The info object of each configuration, from the arrays over all of them."""
-
-    def __init__(self, standing: Standing, choice: Choice) -> None:
-        self._standing = standing
-        self._confirmed = (
-            choice.fastest if choice.status is RecommendationStatus.CONFIRMED else None
-        )
-        self._seeds_needed = standing.assessment.seeds_needed
-        measured = standing.measured
-        self._settings = _records(measured.settings)
-        self._runs = measured.tally(Ending.FINISHED, Ending.MISSED, Ending.FAILED, Ending.BROKEN)
-        self._failed = measured.tally(Ending.FAILED, Ending.BROKEN)
-        self._missed = measured.tally(Ending.MISSED)
-        self._findings = pitfalls(standing)
-        self._distinctions = distinctions(measured.settings)
-
-    def build(self) -> list[RankedConfiguration]:
-        """By number of the configuration."""
-        return [self._entry(position) for position in range(len(self._settings))]
-
-    def _entry(self, position: int) -> RankedConfiguration:
-        standing, settings = self._standing, self._settings[position]
-        judged, speed = standing.judgements[position], standing.speed
-        tests, reason = standing.assessment.tests, judged.reason
-        fresh = standing.assessment.confirmations.of(position)
-        if position == self._confirmed and fresh is not None:
-            # What is recommended is what the runs showed that had no part in choosing it.
-            speed, tests = fresh.speed, fresh.judge.tests
-            reason = standing.fresh_reason(position)
-        within = speed.within_one_start
-        is_baseline = position == standing.baseline
-        return RankedConfiguration(
-            name=standing.names[position],
-            distinction=self._distinctions[position],
-            configuration_id=_text(settings.get("configuration_id")),
-            world_size=int(settings["world_size"]),
-            per_worker_batch_size=whole(settings.get("per_worker_batch_size")),
-            global_batch_size=whole(settings.get("global_batch_size")),
-            num_nodes=whole(settings.get("num_nodes")),
-            parameters=_parameters(settings, ours=standing.measured.ours),
-            n_seeds=int(self._runs[position]),
-            n_failed=int(self._failed[position]),
-            n_not_converged=int(self._missed[position]),
-            speedup=_known(speed.speedup, position),
-            speedup_low=_known(speed.low, position),
-            speedup_high=_known(speed.high, position),
-            scaling_efficiency=_known(speed.scaling_efficiency, position),
-            throughput_efficiency=_known(speed.throughput_efficiency, position),
-            statistical_efficiency=_known(speed.statistical_efficiency, position),
-            within_one_start=None if within is None else bool(within[position]),
-            cost_ratio=_known(standing.cost_ratio, position),
-            verdict=Verdict.BASELINE if is_baseline else judged.verdict,
-            evidence=judged.evidence,
-            seeds_needed=whole(self._seeds_needed[position]),
-            look=int(standing.assessment.look[position]),
-            metrics={name: _comparison(found, position) for name, found in tests.metrics.items()},
-            floors={name: _floor(found, position) for name, found in tests.floors.items()},
-            findings=self._findings[position],
-            reason=f"the speed baseline; {reason}" if is_baseline else reason,
-            same_updates_as=None if judged.twin is None else standing.names[judged.twin],
-        )
-
-
-def _comparison(found: MetricResults, position: int) -> MetricComparison:
-    margin = found.margin
-    return MetricComparison(
-        reference=_known(found.reference, position),
-        value=_known(found.value, position),
-        difference=_known(found.difference, position),
-        low=_known(found.low, position),
-        high=_known(found.high, position),
-        population_low=_known(found.population_low, position),
-        population_high=_known(found.population_high, position),
-        margin=None if margin is None else margin.asked,
-        p_value=_known(found.p_value, position),
-        end_value=_known(found.end_value, position),
-        verdict=None if margin is None else Verdict(str(found.verdict[position])),
-    )
-
-
-def _floor(found: FloorResults, position: int) -> FloorCheck:
-    return FloorCheck(
-        floor=found.floor,
-        value=_known(found.value, position),
-        low=_known(found.low, position),
-        high=_known(found.high, position),
-        verdict=Verdict(str(found.verdict[position])),
     )
 
 
@@ -194,22 +119,6 @@ def _recommendation(choice: Choice, entries: Sequence[RankedConfiguration]) -> R
     )
 
 
-def _records(settings: pd.DataFrame) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", settings.to_dict("records"))
-
-
-def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    whole_names = (
-        "world_size",
-        "per_worker_batch_size",
-        "accumulation_steps",
-        "global_batch_size",
-    )
-    sizes: dict[str, Any] = {name: whole(settings.get(name)) for name in whole_names}
-    rate = settings.get("learning_rate")
-    return sizes | {"learning_rate": None if pd.isna(rate) else float(rate)}
-
-
 def _conditions(options: RankingOptions, source: Source, measured: Measurements) -> Conditions:
     return Conditions(
         target=dict(options.target),
@@ -218,26 +127,3 @@ def _conditions(options: RankingOptions, source: Source, measured: Measurements)
         floors=dict(options.floors),
         source=source.name,
     )
-
-
-def _parameters(settings: Mapping[str, Any], *, ours: bool) -> dict[str, Any]:
-    """Every setting but the sizes; our ``learning_rate`` column holds the scaled rate."""
-    found = read_parameters(settings.get("parameters"))
-    sizes = _sizes(settings)
-    rate_name = "scaled_learning_rate" if ours else "learning_rate"
-    extra = {
-        "accumulation_steps": sizes["accumulation_steps"],
-        "compute_precision": _text(settings.get("compute_precision")),
-        rate_name: sizes["learning_rate"],
-    }
-    return found | {name: value for name, value in extra.items() if value is not None}
-
-
-def _text(value: Any) -> str | None:  # noqa: ANN401 - a cell of a text column
-    return None if pd.isna(value) else str(value)
-
-
-def _known(values: Floats, position: int) -> float | None:
-    """One figure of an array; None where it is unknown."""
-    value = float(values[position])
-    return value if np.isfinite(value) else None

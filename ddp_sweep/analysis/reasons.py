@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ddp_sweep.analysis.estimation import Integers
+from ddp_sweep.analysis.lazy_sequence import LazySequence
 from ddp_sweep.analysis.loss_tests import MetricResults
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.metrics import COST_METRICS
@@ -57,23 +58,21 @@ class Reasons:
     not_confirmed: Mapping[int, str] = field(default_factory=dict)
     """Why a configuration was not confirmed by fresh seeds."""
 
-    def all(self) -> list[Judgement]:
+    def all(self) -> Sequence[Judgement]:
         """The judgement of every configuration."""
+        return LazySequence(self.judge.measured.count, self._judgement)
+
+    def _judgement(self, position: int) -> Judgement:
         found = self.judgements
-        columns = (found.verdict, found.evidence, found.twin, found.contradicts)
-        return [
-            Judgement(
-                verdict=Verdict(verdict),
-                evidence=Evidence(evidence),
-                twin=None if twin < 0 else twin,
-                contradicts=None if contradicts < 0 else contradicts,
-                position=position,
-                reasons=self,
-            )
-            for position, (verdict, evidence, twin, contradicts) in enumerate(
-                zip(*(column.tolist() for column in columns), strict=True)
-            )
-        ]
+        twin, contradicts = int(found.twin[position]), int(found.contradicts[position])
+        return Judgement(
+            verdict=Verdict(str(found.verdict[position])),
+            evidence=Evidence(str(found.evidence[position])),
+            twin=None if twin < 0 else twin,
+            contradicts=None if contradicts < 0 else contradicts,
+            position=position,
+            reasons=self,
+        )
 
     def of(self, position: int) -> str:
         """The reason of one configuration."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ddp_sweep.analysis.columns import (
+    LIST_COLUMNS,
+    TIME_COLUMNS,
+    is_analysed,
+    require_columns,
+)
+from ddp_sweep.analysis.estimation import Booleans
+from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.selection import Selection
+from ddp_sweep.analysis.table_files import read_table
+from ddp_sweep.analysis.wording import count
 from ddp_sweep.errors import ResultsError, TableError
 from ddp_sweep.results import Results, ResultsFolder, SeedAddition, mark_final
 
 __all__ = ["Source", "open_source"]
 
 _OURS = frozenset({"trial_id", "configuration_id", "attempt", "status"})
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": pd.read_parquet,
-    ".csv": pd.read_csv,
-}
+_TELLS_APART = ("trial_id", "attempt", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,68 +45,161 @@ class Source:
     problems: tuple[str, ...] = ()
     declared: Mapping[str, bool] = field(default_factory=dict)
     """Columns of the metrics that a workload declared; whether higher is better."""
+    pairs: pd.Series[Any] | None = None
+    """Values by which the runs of another tool pair, in the order of ``runs``."""
+    findings: tuple[Finding, ...] = ()
+    """What to know about the rows themselves."""
     additions: tuple[SeedAddition, ...] = ()
     """Which seeds were added, in order; empty where nobody knows."""
 
 
-def open_source(source: Path | str | Results | pd.DataFrame) -> Source:
+def open_source(
+    source: Path | str | Results | pd.DataFrame, selection: Selection | None = None
+) -> Source:
     """Read what is to be ranked.
 
     Args:
         source: A results folder, a Parquet or CSV file, loaded results, or a frame with one row a
             run (the trials table, or that of another tool).
+        selection: Which columns and rows of it.
 
     Raises:
         ResultsError: There is no such folder, or no trial in it has ended.
-        TableError: The file is neither Parquet nor CSV, cannot be read, or holds no rows.
+        TableError: The file is neither Parquet nor CSV, cannot be read, or holds no rows; or there
+            is nothing in it that is selected.
     """
+    selection = selection or Selection()
     if isinstance(source, pd.DataFrame):
-        return _from_frame(source, None)
+        names = [str(column) for column in source.columns]
+        return _from_frame(source[selection.needed(names)], names, None, selection)
     if isinstance(source, Results):
-        return _from_results(source)
+        return _from_results(source, selection)
     path = Path(source)
     if path.is_file():
-        return _from_frame(_read_file(path), str(path))
-    return _from_results(ResultsFolder(path).read())
+        return _from_frame(*read_table(path, selection.needed), str(path), selection)
+    folder = ResultsFolder(path)
+    if path.is_dir() and not (folder.trials.is_dir() or folder.spec_file.is_file()):
+        above = ResultsFolder(path.absolute().parent)
+        hint = f"; did you mean {path.parent}?" if above.trials == path.absolute() else ""
+        raise ResultsError(
+            f"{path} is no results folder: it has neither trials/ nor {folder.spec_file.name}"
+            f"{hint or '; give the folder that `ddp-sweep run` wrote, or a file'}"
+        )
+    return _from_results(folder.read(), selection)
 
 
-def _from_results(results: Results) -> Source:
+def _from_results(results: Results, selection: Selection) -> Source:
     if results.trials.empty:
         raise ResultsError(
             f"no trial in {results.folder.path} has ended yet; "
             "`ddp-sweep run` with the sweep file writes them there"
         )
-    return Source(
-        runs=results.trials[results.trials["final"]],
-        ours=True,
+    if selection.columns:
+        raise TableError(
+            "columns are named for tables of other tools; a results folder has our names already"
+        )
+    trials = results.trials[selection.needed(list(results.trials.columns))]
+    final = trials[trials["final"]]
+    return replace(
+        _select(final, final, selection, str(results.folder.path)),
         evals=None if results.evals.empty else results.evals,
         spec=results.spec,
-        name=str(results.folder.path),
         problems=results.problems,
         declared=results.declared_metrics,
         additions=results.additions,
     )
 
 
-def _from_frame(frame: pd.DataFrame, name: str | None) -> Source:
-    if frame.empty:
-        raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
+def _from_frame(
+    frame: pd.DataFrame, received: Sequence[str], name: str | None, selection: Selection
+) -> Source:
     frame = frame.reset_index(drop=True)
-    ours = set(frame.columns) >= _OURS
-    if ours:
-        frame = frame if "final" in frame else mark_final(frame)
-        frame = frame[frame["final"].astype(bool)]
-    return Source(runs=frame, ours=ours, evals=None, spec=None, name=name)
+    runs = selection.renamed(frame)
+    if not set(runs.columns) >= _OURS:
+        require_columns(list(runs.columns), received)
+    if runs.empty:
+        raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
+    if not set(runs.columns) >= _OURS:
+        return _select(frame, runs, selection, name)
+    if "final" not in runs:
+        runs = mark_final(runs)
+    final = runs["final"].astype(bool)
+    return _select(frame[final], runs[final], selection, name)
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+def _select(
+    given: pd.DataFrame, runs: pd.DataFrame, selection: Selection, name: str | None
+) -> Source:
+    """The rows that meet the conditions, each once.
+
+    Args:
+        given: The table under its own names.
+        runs: The same rows under ours.
+        selection: What is taken from it.
+        name: Where it comes from.
+    """
+    ours = set(runs.columns) >= _OURS
+    findings: list[Finding] = []
+    if selection.where:
+        rows = selection.rows(given)
+        findings.append(_selected(rows, selection))
+        runs = runs[rows]
+    pairs = selection.pairs(runs)
+    if ours and pairs is not None:
         raise TableError(
-            f"{path} is neither Parquet nor CSV; "
-            "give a file that ends in .parquet or .csv, or a results folder"
+            "pairing by a column is for tables of other tools; runs of a sweep pair by "
+            "themselves, times by their block and quality by seed"
         )
-    try:
-        return reader(path)
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} cannot be read: {error}") from error
+    copies = _copies(runs)
+    if copies.any():
+        told_apart = any(column in runs for column in _TELLS_APART)
+        findings.append(_copied(int(copies.sum()), left_out=told_apart))
+        kept = ~copies | (not told_apart)
+        runs, pairs = runs[kept], None if pairs is None else pairs[kept]
+    return Source(
+        runs=runs[[column for column in runs if is_analysed(str(column))]],
+        ours=ours,
+        evals=None,
+        spec=None,
+        name=name,
+        pairs=pairs,
+        findings=tuple(findings),
+    )
+
+
+def _selected(rows: Booleans, selection: Selection) -> Finding:
+    chosen, total = int(rows.sum()), len(rows)
+    return Finding(
+        kind="selected_rows",
+        severity=Severity.INFO,
+        message=f"Only runs with {selection.in_words()} were ranked: {chosen:,} of {total:,}.",
+        evidence={"chosen": chosen, "runs": total},
+    )
+
+
+def _copies(runs: pd.DataFrame) -> Booleans:
+    """Rows that repeat an earlier one in everything that is analysed, lists aside."""
+    columns = [name for name in runs if is_analysed(str(name)) and name not in LIST_COLUMNS]
+    quick = [name for name in columns if name in (*TIME_COLUMNS, *_TELLS_APART)]
+    alike = runs.duplicated(quick, keep=False).to_numpy(dtype=np.bool_)
+    copies = np.zeros(len(runs), dtype=np.bool_)
+    if alike.any():
+        copies[alike] = runs.loc[alike, columns].duplicated().to_numpy(dtype=np.bool_)
+    return copies
+
+
+def _copied(number: int, *, left_out: bool) -> Finding:
+    rows = f"{count(number, 'row')} {'repeats' if number == 1 else 'repeat'} an earlier one"
+    if left_out:
+        message = f"{rows} in every column, and {'was' if number == 1 else 'were'} left out."
+    else:
+        message = (
+            f"{rows} in every column. No column tells runs apart (seed), so they count as runs of "
+            "their own; if they are copies, the intervals are too narrow."
+        )
+    return Finding(
+        kind="repeated_rows",
+        severity=Severity.WARNING,
+        message=message,
+        evidence={"rows": number},
+    )

@@ -81,7 +81,8 @@ def speedups(
     world_size = measured.settings["world_size"].to_numpy(dtype=np.float64)
     scaling = speedup / (world_size / world_size[against])
     statistical = 1 / _ratios(measured.samples_needed, groups, against)
-    statistical = np.where(np.isnan(speedup), np.nan, statistical)
+    usable = ~np.isnan(speedup) & (statistical > 0) & np.isfinite(statistical)
+    statistical = np.where(usable, statistical, np.nan)
     return Speedups(
         speedup=speedup,
         low=low,

@@ -11,6 +11,7 @@ import numpy as np
 from ddp_sweep.analysis.assessment import Assessment
 from ddp_sweep.analysis.estimation import Floats, Integers
 from ddp_sweep.analysis.measurements import Measurements
+from ddp_sweep.analysis.names import Names
 from ddp_sweep.analysis.outcome import Verdict
 from ddp_sweep.analysis.reasons import Judgement, Reasons
 from ddp_sweep.analysis.speedup import Speedups
@@ -24,7 +25,7 @@ class Standing:
     """An assessment of one sweep, with the names that people know its configurations by."""
 
     assessment: Assessment
-    names: Sequence[str]
+    names: Names
     target: str
     """The target in words, ``accuracy 0.95``."""
 

@@ -44,11 +44,17 @@ def meet_target(source: Source, target: Mapping[str, float]) -> tuple[pd.DataFra
         it. Without evaluations, the quality is that of the end of training.
 
     Raises:
-        TableError: The target was not the one of the sweep, and there are no evaluations.
+        TableError: The target was not the one of the sweep, and there are no evaluations; or the
+            table is of another tool.
     """
     runs = source.runs
-    if not source.ours or not target:
+    if not target:
         return runs, runs
+    if not source.ours:
+        raise TableError(
+            "a target is found in the evaluations of each run, which this table does not have; "
+            "give the time to the target as its column time_to_target_s, empty where it was missed"
+        )
     if source.evals is None:
         if not runs["time_to_target_s"].notna().any():
             raise TableError(

@@ -58,7 +58,7 @@ class Judgements:
     contradicts: Integers
     """The configuration whose updates it repeats, though its quality was measured as lower."""
 
-    @property
+    @cached_property
     def evidence(self) -> npt.NDArray[np.str_]:
         """What each verdict rests on: seeds, the same updates, or nothing."""
         by_seeds = np.isin(self.cause, [cause.value for cause in _BY_SEEDS])

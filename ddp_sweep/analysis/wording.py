@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,10 +15,8 @@ __all__ = [
     "ENDED",
     "count",
     "difference_text",
-    "distinctions",
     "margin_text",
     "metric_name",
-    "name_configurations",
     "ratio",
     "read_parameters",
     "short_difference_text",
@@ -37,8 +34,6 @@ ENDED = {
     Status.INTERRUPTED: "were interrupted",
 }
 """How runs ended, after their number."""
-
-_SIZES = ["world_size", "per_worker_batch_size", "accumulation_steps", "global_batch_size"]
 
 
 def count(number: int, noun: str) -> str:
@@ -130,52 +125,6 @@ def whole(value: Any) -> int | None:  # noqa: ANN401 - a cell of a nullable colu
     return None if pd.isna(value) else int(value)
 
 
-def name_configurations(settings: pd.DataFrame) -> list[str]:
-    """A name for each configuration, unlike all others.
-
-    Args:
-        settings: One row a configuration, in the order of its number.
-    """
-    pairs = zip(_size_names(settings), distinctions(settings), strict=True)
-    return [name + distinction for name, distinction in pairs]
-
-
-def distinctions(settings: pd.DataFrame) -> list[str]:
-    """What tells configurations of the same workers and batch apart; empty where nothing need.
-
-    Args:
-        settings: One row a configuration, in the order of its number.
-    """
-    names = pd.Series(_size_names(settings))
-    found = [""] * len(names)
-    for positions in names.groupby(names).indices.values():
-        if len(positions) > 1:
-            others = [_other_settings(settings.iloc[position]) for position in positions]
-            if len({other["num_nodes"] for other in others if "num_nodes" in other}) < 2:
-                # Runs that never reached a worker have none; that tells nothing apart.
-                others = [{k: v for k, v in o.items() if k != "num_nodes"} for o in others]
-            for position, text in zip(positions, _differences(others), strict=True):
-                found[position] = text
-    return found
-
-
-def _size_names(settings: pd.DataFrame) -> list[str]:
-    sizes = settings.reindex(columns=_SIZES)
-    return [_size_name(*map(whole, row)) for row in sizes.itertuples(index=False)]
-
-
-def _other_settings(row: pd.Series[Any]) -> dict[str, Any]:
-    """Every setting but the sizes, as plain values by dotted name."""
-    found: dict[str, Any] = {}
-    for column in ("num_nodes", "learning_rate", "compute_precision"):
-        if column in row and not pd.isna(row[column]):
-            value = row[column]
-            found[column] = whole(value) if column == "num_nodes" else value
-    if "parameters" in row and isinstance(row["parameters"], str):
-        found |= _flatten(read_parameters(row["parameters"]))
-    return found
-
-
 def read_parameters(text: Any) -> dict[str, Any]:  # noqa: ANN401 - a cell of a text column
     """The ``parameters`` column of a run; what is no JSON object is kept as it stands."""
     if not isinstance(text, str):
@@ -185,40 +134,3 @@ def read_parameters(text: Any) -> dict[str, Any]:  # noqa: ANN401 - a cell of a 
     except json.JSONDecodeError:
         parsed = text
     return parsed if isinstance(parsed, dict) else {"parameters": parsed}
-
-
-def _size_name(
-    world_size: int | None, batch: int | None, steps: int | None, total: int | None
-) -> str:
-    workers = count(world_size or 0, "worker")
-    if batch is None:
-        return workers if total is None else f"{workers} (global batch {total:,})"
-    name = f"{workers} x {batch:,}"
-    if steps is not None and steps > 1:
-        name += f" x {steps} steps"
-    return (
-        name if total is None or world_size == steps == 1 else f"{name} (global batch {total:,})"
-    )
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _differences(settings: list[dict[str, Any]]) -> list[str]:
-    names = dict.fromkeys(name for found in settings for name in found)
-    varying = [name for name in names if len({repr(found.get(name)) for found in settings}) > 1]
-    return [
-        "".join(f", {_leaf(name)} {found[name]}" for name in varying if name in found)
-        for found in settings
-    ]
-
-
-def _leaf(dotted: str) -> str:
-    return dotted.rsplit(".", 1)[-1].replace("_", " ")

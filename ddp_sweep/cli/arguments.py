@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Address", "AsFormat", "Folder", "Format", "Sweep", "read_assignments"]
+__all__ = ["Address", "AsFormat", "Folder", "Format", "Sweep", "read_assignments", "read_pairs"]
 
 
 class Format(StrEnum):
@@ -45,3 +45,18 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
         except YAMLError:
             raise typer.BadParameter(f'received "{text}"; the value is not valid') from None
     return found
+
+
+def read_pairs(texts: Iterable[str], *, separator: str | None = ",") -> Iterator[tuple[str, str]]:
+    """Names with what is written after their ``=``, as text.
+
+    Args:
+        texts: As given, each one pair or several.
+        separator: What stands between several; None where each text is one pair.
+    """
+    for text in texts:
+        for part in [text] if separator is None else text.split(separator):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not key or not equals or not value:
+                raise typer.BadParameter(f'received "{part}"; allowed: key=value')
+            yield key, value

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import json
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, TextIO
 
 from ddp_sweep.analysis.outcome import Ranking
+from ddp_sweep.analysis.serialization import json_pieces
 from ddp_sweep.report.view import RankingView, RowView, view_ranking
 
-__all__ = ["TextFormat", "render"]
+__all__ = ["TextFormat", "render", "write"]
 
 TextFormat = Literal["json", "csv", "markdown"]
 
 
 def render(ranking: Ranking, form: TextFormat) -> str:
-    """A ranking as text without a final line break.
+    """A ranking as text without a final line break; see `write`."""
+    return "".join(_PIECES[form](ranking))
+
+
+def write(ranking: Ranking, form: TextFormat, file: TextIO) -> None:
+    """Write a ranking as text.
 
     Args:
         ranking: What is written.
         form: ``json`` is the contract of ``ddp-sweep rank --format json``; ``csv`` has one line a
             configuration, unknown figures empty; ``markdown`` is for a pull request or a wiki.
+        file: Where to.
     """
-    return {"json": _json, "csv": _csv, "markdown": _markdown}[form](ranking)
+    for piece in _PIECES[form](ranking):
+        file.write(piece)
+    file.write("\n")
 
 
-def _json(ranking: Ranking) -> str:
-    return json.dumps(ranking.to_json(), indent=2, allow_nan=False)
+def _csv(ranking: Ranking) -> Iterator[str]:
+    yield ranking.to_frame().to_csv(index=False).removesuffix("\n")
 
 
-def _csv(ranking: Ranking) -> str:
-    return ranking.to_frame().to_csv(index=False).removesuffix("\n")
-
-
-def _markdown(ranking: Ranking) -> str:
+def _markdown(ranking: Ranking) -> Iterator[str]:
     view = view_ranking(ranking)
     lines = [f"**{view.heading}**", "", *_table(view)]
     if view.left_out:
         lines += ["", f"... and {view.left_out:,} more of lower rank"]
     lines += ["", f"**{view.advice}**", "", *(f"- {sentence}" for sentence in view.caveats)]
-    return "\n".join(lines)
+    yield "\n".join(lines)
 
 
 def _table(view: RankingView) -> list[str]:
@@ -63,3 +68,10 @@ def _cells(row: RowView) -> list[str]:
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+_PIECES: dict[TextFormat, Callable[[Ranking], Iterator[str]]] = {
+    "json": json_pieces,
+    "csv": _csv,
+    "markdown": _markdown,
+}

@@ -6,20 +6,24 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from ddp_sweep.analysis.metrics import COST_METRICS
+from ddp_sweep.analysis.metrics import COST_METRICS, Margin
 from ddp_sweep.analysis.outcome import (
     RankedConfiguration,
     Ranking,
     RecommendationStatus,
     Verdict,
 )
-from ddp_sweep.analysis.wording import count, ratio
+from ddp_sweep.analysis.wording import count, difference_text, metric_name, ratio
 
-__all__ = ["advice", "caveats", "commands"]
+__all__ = ["advice", "caveats", "commands", "over_cost", "seeds_text", "speedup_text"]
 
 _MOST_OF_A_KIND = 3
+_MOST_REASONS = 10
+_LOOKED_AT = 1000
+"""Configurations, from the first rank on, that remarks are made about."""
 
 
 def advice(ranking: Ranking) -> str:
@@ -34,7 +38,10 @@ def caveats(ranking: Ranking) -> tuple[str, ...]:
     """What the advice rests on and what was not measured, in plain sentences."""
     return (
         *_on_the_choice(ranking),
+        *_beyond_this_set(ranking),
+        *_too_costly(ranking),
         *_reasons(ranking),
+        *_more_seeds(ranking),
         *(finding.message for finding in ranking.findings),
         *_on_configurations(ranking),
         *_on_quality(ranking),
@@ -77,26 +84,82 @@ def _on_the_choice(ranking: Ranking) -> Iterator[str]:
 
 
 def _reasons(ranking: Ranking) -> Iterator[str]:
-    """Why configurations are undecided, failed or too costly; those of one reason together."""
+    """Why configurations are undecided or failed; those of one reason together."""
     alike: dict[str, list[str]] = defaultdict(list)
-    for entry in ranking.configurations:
-        too_costly = entry.verdict is Verdict.INFERIOR and "cost" in entry.reason
-        if too_costly or entry.verdict in (Verdict.INCONCLUSIVE, Verdict.FAILED):
+    for entry in islice(ranking.configurations, _LOOKED_AT):
+        if entry.verdict in (Verdict.INCONCLUSIVE, Verdict.FAILED):
             alike[entry.reason].append(entry.name)
     said = advice(ranking)
-    for reason, names in alike.items():
+    for reason, names in islice(alike.items(), _MOST_REASONS):
         if len(names) == 1 and reason.partition(": ")[2] in said:
             continue
         who = names[0] if len(names) == 1 else count(len(names), "configuration")
         verb = "" if reason.startswith("did not") else "is " if len(names) == 1 else "are "
         yield f"{who} {verb}{reason}."
+    if len(alike) > _MOST_REASONS:
+        more = count(len(alike) - _MOST_REASONS, "more reason")
+        yield f"{more} of this kind: see --format json."
+
+
+def _too_costly(ranking: Ranking) -> Iterator[str]:
+    """Configurations that are over a margin on cost alone: dear, and nothing worse than that."""
+    found = [entry for entry in islice(ranking.configurations, _LOOKED_AT) if over_cost(entry)]
+    for entry in found[:1]:
+        how_fast = "" if entry.speedup is None else f" is {speedup_text(entry)} as fast, and"
+        target = " at the same target" if ranking.conditions.to_target else ""
+        yield (
+            f"{entry.name}{how_fast} is over the margin on cost{target}: "
+            f"{entry.reason.partition(': ')[2]}. That is a price to pay, not a loss of quality."
+        )
+    if len(found) > 1:
+        yield f"The same is true of {count(len(found) - 1, 'other configuration')}."
+
+
+def _more_seeds(ranking: Ranking) -> Iterator[str]:
+    """What would decide about the undecided: how many seeds, and the command that runs them."""
+    first = islice(ranking.configurations, _LOOKED_AT)
+    known = [entry for entry in first if entry.seeds_needed is not None]
+    if not known:
+        return
+    faster = [entry for entry in known if entry.speedup is not None and entry.speedup > 1] or known
+    named = "; ".join(
+        f"{entry.name}: {seeds_text(entry.seeds_needed)}" for entry in faster[:_MOST_OF_A_KIND]
+    )
+    yield (f"How many more seeds would probably tell, if nothing is lost in truth: {named}.")
+    source = ranking.conditions.source
+    if source is not None and Path(source).is_dir():
+        most = max(entry.seeds_needed or 0 for entry in faster[:_MOST_OF_A_KIND])
+        yield (
+            "To run them, with the sweep file in the place of SWEEP: "
+            f"`ddp-sweep run SWEEP --more-seeds {most} --only undecided`."
+        )
+
+
+def _beyond_this_set(ranking: Ranking) -> Iterator[str]:
+    """The wider interval of the configuration advised, where it was worked out."""
+    entry = ranking.recommendation.fastest
+    if entry is None or entry is ranking.reference:
+        return
+    for name, found in entry.metrics.items():
+        if found.margin is None or found.population_low is None or found.population_high is None:
+            continue
+        margin = Margin.parse(name, found.margin)
+        here = difference_text(found.difference, found.low, found.high, margin)
+        elsewhere = difference_text(
+            found.difference, found.population_low, found.population_high, margin
+        )
+        yield (
+            f"{entry.name}, {metric_name(name)}: {here} on this validation set; {elsewhere} for "
+            "other data like it."
+        )
 
 
 def _on_configurations(ranking: Ranking) -> Iterator[str]:
     """Findings about single configurations, at most a few of each kind."""
     seen: dict[str, int] = defaultdict(int)
     worth_it = (Verdict.BASELINE, Verdict.NON_INFERIOR, Verdict.INCONCLUSIVE)
-    for entry in (found for found in ranking.configurations if found.verdict in worth_it):
+    first = islice(ranking.configurations, _LOOKED_AT)
+    for entry in (found for found in first if found.verdict in worth_it):
         for finding in entry.findings:
             seen[finding.kind] += 1
             if seen[finding.kind] <= _MOST_OF_A_KIND and not _said_above(ranking, finding.kind):
@@ -111,11 +174,16 @@ def _said_above(ranking: Ranking, kind: str) -> bool:
 
 
 def _on_quality(ranking: Ranking) -> Iterator[str]:
-    if any(_judged(entry) for entry in ranking.configurations):
+    judged = [entry for entry in islice(ranking.configurations, _LOOKED_AT) if _judged(entry)]
+    if judged and not any(_known_beyond(entry) for entry in judged):
         yield (
             "Quality was judged on this validation set; how far that holds for other data was not "
             "measured."
         )
+
+
+def _known_beyond(entry: RankedConfiguration) -> bool:
+    return any(found.population_low is not None for found in entry.metrics.values())
 
 
 def _judged(entry: RankedConfiguration) -> bool:
@@ -123,3 +191,23 @@ def _judged(entry: RankedConfiguration) -> bool:
         found.p_value is not None and name not in COST_METRICS
         for name, found in entry.metrics.items()
     )
+
+
+def over_cost(entry: RankedConfiguration) -> bool:
+    """Whether a margin on cost was passed, and none on quality."""
+    lost = {name for name, found in entry.metrics.items() if found.verdict is Verdict.INFERIOR}
+    return entry.verdict is Verdict.INFERIOR and bool(lost) and COST_METRICS.issuperset(lost)
+
+
+def speedup_text(entry: RankedConfiguration) -> str:
+    """Speedup with its interval, ``1.83x [1.78, 1.88]``; an end that is not known is ``?``."""
+    if entry.speedup is None:
+        return "-"
+    ends = ["?" if end is None else ratio(end) for end in (entry.speedup_low, entry.speedup_high)]
+    interval = "" if ends == ["?", "?"] else f" [{', '.join(ends)}]"
+    return f"{ratio(entry.speedup)}x{interval}"
+
+
+def seeds_text(seeds: int | None) -> str:
+    """How many more seeds are expected to decide, ``4 more seeds``."""
+    return "" if seeds is None else f"{seeds:,} more seed{'' if seeds == 1 else 's'}"

@@ -49,7 +49,12 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     console.print()
     console.print(Text(view.heading, style="bold"))
     console.print()
-    console.print(_fitting_table(view, console))
+    table = _fitting_table(view, console)
+    if table is not None:
+        console.print(table)
+    else:
+        for line in _paragraphs(view):
+            console.print(line)
     if view.left_out:
         console.print(Text(f"... and {view.left_out:,} more of lower rank", style="dim"))
     console.print()
@@ -65,14 +70,28 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
             console.print(line, soft_wrap=True)
 
 
-def _fitting_table(view: RankingView, console: Console) -> Table:
-    """The first layout that fits; the narrowest where none does."""
-    tables = [_table(view, layout) for layout in _LAYOUTS]
-    for table in tables:
+def _fitting_table(view: RankingView, console: Console) -> Table | None:
+    """The first layout that fits; None where none does."""
+    for layout in _LAYOUTS:
+        table = _table(view, layout)
         needed = Measurement.get(console, console.options.update(max_width=10_000), table)
         if needed.maximum <= console.width:
             return table
-    return tables[-1]
+    return None
+
+
+def _paragraphs(view: RankingView) -> Iterator[Text]:
+    """The rows as a list, for consoles that are too narrow for any table."""
+    yield Text(" ".join(view.sizes_title), style="bold")
+    for row in view.rows:
+        sizes = " ".join(row.sizes.split())
+        name = f"{sizes}, {row.distinction}" if row.distinction else sizes
+        start = f"{'> ' if row.recommended else '  '}{name}: {row.speedup}"
+        yield Text(start, style="bold" if row.recommended else "")
+        yield Text(f"    {row.outcome}", style=_STYLES[row.tone])
+        for metric, difference in zip(view.metric_columns, row.metrics, strict=True):
+            if difference != "-":
+                yield Text(f"    {metric.name} ({metric.margin}) {difference}", style="dim")
 
 
 def _table(view: RankingView, layout: _Layout) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ddp_sweep.analysis.metrics import Margin
+from ddp_sweep.analysis.metrics import COST_METRICS, Margin
 from ddp_sweep.analysis.outcome import (
     Evidence,
     MetricComparison,
@@ -15,8 +15,8 @@ from ddp_sweep.analysis.outcome import (
     RecommendationStatus,
     Verdict,
 )
-from ddp_sweep.analysis.wording import difference_text, margin_text, ratio, short_difference_text
-from ddp_sweep.report.remarks import advice, caveats, commands
+from ddp_sweep.analysis.wording import difference_text, margin_text, short_difference_text
+from ddp_sweep.report.remarks import advice, caveats, commands, over_cost, seeds_text, speedup_text
 
 __all__ = ["MetricColumn", "RankingView", "RowView", "Tone", "view_ranking"]
 
@@ -109,9 +109,11 @@ def view_ranking(ranking: Ranking) -> RankingView:
 def _heading(ranking: Ranking) -> str:
     speed, quality = ranking.baseline.name, ranking.reference.name
     time = "time to the target" if ranking.conditions.to_target else "training time"
+    margins = set(ranking.conditions.margins)
+    what = "cost" if margins and COST_METRICS.issuperset(margins) else "quality"
     if speed == quality:
-        return f"Speedup in {time}, and quality, against {speed}"
-    return f"Speedup in {time} against {speed}; quality against {quality}"
+        return f"Speedup in {time}, and {what}, against {speed}"
+    return f"Speedup in {time} against {speed}; {what} against {quality}"
 
 
 def _metrics(ranking: Ranking) -> list[str]:
@@ -175,7 +177,7 @@ def _row(
     return RowView(
         sizes=sizes,
         distinction=entry.distinction.removeprefix(", "),
-        speedup="1x" if is_baseline and entry.speedup is not None else _speedup(entry),
+        speedup="1x" if is_baseline and entry.speedup is not None else speedup_text(entry),
         efficiency=(
             "-" if entry.scaling_efficiency is None else f"{100 * entry.scaling_efficiency:.0f} %"
         ),
@@ -191,15 +193,6 @@ def _row(
         tone=tone,
         recommended=entry is ranking.recommendation.fastest,
     )
-
-
-def _speedup(entry: RankedConfiguration) -> str:
-    if entry.speedup is None:
-        return "-"
-    text = f"{ratio(entry.speedup)}x"
-    if entry.speedup_low is None or entry.speedup_high is None:
-        return text
-    return f"{text} [{ratio(entry.speedup_low)}, {ratio(entry.speedup_high)}]"
 
 
 def _difference(
@@ -220,7 +213,11 @@ def _outcome(entry: RankedConfiguration, ranking: Ranking) -> tuple[str, Tone]:
     if entry.verdict is Verdict.BASELINE:
         words = entry.reason.partition("; ")[2].partition(":")[0]
         return f"baseline, {words}", Tone.PLAIN
+    if over_cost(entry):
+        return "over the cost margin", Tone.UNKNOWN
     words = entry.reason.partition(":")[0]
+    if entry.verdict is Verdict.INCONCLUSIVE and entry.seeds_needed is not None:
+        words += f", {seeds_text(entry.seeds_needed)} would tell (expected)"
     if entry.verdict is Verdict.NON_INFERIOR:
         if entry.evidence is Evidence.SAME_UPDATES:
             words += f", same updates as {entry.same_updates_as}"

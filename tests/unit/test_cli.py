@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import Cli, Finished
 
 import ddp_sweep
 from ddp_sweep.analysis import Ranking, rank
-from ddp_sweep.cli import main
 from ddp_sweep.cluster.agenda import Additions
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.plan import Trial, build_plan
@@ -62,30 +61,6 @@ training: {epochs: 1, learning_rate: 0.1}
 quality: {margins: {accuracy: 0.01}}
 resources: {max_workers: 2}
 """
-
-
-@dataclass(frozen=True)
-class Finished:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Finished]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: str | Path) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["ddp-sweep", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-            raise SystemExit(0)  # as the console script does
-        captured = capsys.readouterr()
-        code = left.value.code
-        return Finished(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

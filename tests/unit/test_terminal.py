@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -114,7 +115,7 @@ RANKINGS = {
 }
 
 
-@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("width", [50, 60, 80, 140])
 @pytest.mark.parametrize("name", RANKINGS)
 def test_the_table_fits_and_nothing_is_cut_off(name: str, width: int) -> None:
     ranking = RANKINGS[name]()
@@ -202,6 +203,91 @@ def test_the_commands_that_go_on_from_here_work(tmp_path: Path) -> None:
 
 def test_a_frame_in_memory_has_no_command_to_go_on_with() -> None:
     assert view_ranking(rank(frame(rows(GRID)))).commands == ()
+
+
+def test_over_the_margin_on_cost_is_told_from_a_loss_of_quality() -> None:
+    ranking = RANKINGS["another tool"]()
+
+    text = " ".join(printed(ranking, 80).split())
+
+    found = row(ranking, "128,3,072")
+    assert (found.outcome, found.speedup) == ("over the cost margin", "5.74x [5.58, 5.90]")
+    assert text.startswith("Speedup in time to the target, and cost, against 8 workers")
+    assert (
+        "128 workers (global batch 3,072) is 5.74x [5.58, 5.90] as fast, and is over the margin "
+        "on cost at the same target" in text
+    )
+    assert "That is a price to pay, not a loss of quality." in text
+    assert "quality lost" not in text + render(ranking, "markdown")
+
+
+def test_a_named_baseline_that_is_not_the_best_gives_both_speedups() -> None:
+    named = {"world_size": 1, "per_worker_batch_size": 64}
+    ranking = rank(frame(rows(GRID[:4])), margins=MARGINS, baseline=named)
+
+    text = " ".join(printed(ranking, 80).split())
+
+    (finding,) = [f for f in ranking.findings if f.kind == "weak_baseline"]
+    naive, honest = (finding.evidence[f"{kind}_speedup"] for kind in ("naive", "honest"))
+    assert f"is {honest:.2f}x as fast instead of {naive:.2f}x" in text
+    assert honest < naive
+
+
+def test_what_more_seeds_would_tell_is_said_with_the_command_that_runs_them(
+    tmp_path: Path,
+) -> None:
+    cells = [GRID[0], Cell(world_size=2, batch=64, seconds=5.5, accuracy=0.948, spread=0.03)]
+    write_folder(tmp_path, rows(cells))
+    ranking = rank(tmp_path, margins=MARGINS)
+    (entry,) = [e for e in ranking.configurations if e.world_size == 2]
+    assert entry.seeds_needed is not None
+
+    found = row(ranking, "2x64=128")
+    text = " ".join(printed(ranking, 80).split())
+
+    assert found.outcome == (
+        f"not yet known, {entry.seeds_needed} more seeds would tell (expected)"
+    )
+    assert f"`ddp-sweep run SWEEP --more-seeds {entry.seeds_needed} --only undecided`" in text
+    assert "--more-seeds" not in printed(rank(frame(rows(cells)), margins=MARGINS), 80)
+
+
+def test_both_intervals_stand_where_that_for_other_data_is_known() -> None:
+    ranking = rank(frame(rows(GRID[:4])), margins=MARGINS)
+    entry = ranking.recommendation.fastest
+    assert entry is not None
+    wider = dataclasses.replace(
+        entry.metrics["accuracy"], population_low=-0.021, population_high=0.017
+    )
+    entry = dataclasses.replace(entry, metrics={"accuracy": wider})
+    ranking = dataclasses.replace(
+        ranking, recommendation=dataclasses.replace(ranking.recommendation, fastest=entry)
+    )
+
+    text = " ".join(printed(ranking, 80).split())
+
+    assert re.search(
+        r"on this validation set; [-+.\d]+ \[-0\.021, \+0\.017\] for other data", text
+    )
+
+
+def test_pipes_in_settings_do_not_break_a_markdown_table() -> None:
+    cells = [
+        Cell(
+            world_size=1,
+            batch=64,
+            columns={
+                "configuration_id": name,
+                "trial_id": name,
+                "parameters": json.dumps({"transform": name}),
+            },
+        )
+        for name in ("flip|crop", "crop")
+    ]
+
+    text = render(rank(frame(rows(cells, seeds=1))), "markdown")
+
+    assert "transform flip\\|crop" in text
 
 
 def test_csv_has_a_line_for_each_configuration() -> None:
