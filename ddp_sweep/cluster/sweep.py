@@ -26,7 +26,7 @@ from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.inspection import inspect_for
 from ddp_sweep.training.worker import Worker
-from ddp_sweep.workload import WorkloadFactory, code_version, load_workload
+from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
 
 __all__ = ["SweepOutcome", "run_sweep"]
 
@@ -81,7 +81,7 @@ def run_sweep(
         WorkloadError: The workload cannot be loaded or returns the wrong thing.
     """
     factory = workload or load_workload(spec.workload, spec.base_dir)
-    plan_for = _planner(spec, factory)
+    plan_for = _planner(spec, located(factory, spec.base_dir))
     whole = plan_for(None)
     folder = ResultsFolder(Path(output).absolute())
     with locked(folder):

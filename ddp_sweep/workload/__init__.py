@@ -1,7 +1,14 @@
 """What a user writes: a model, its data and its loss, and how such a workload is loaded."""
 
 from ddp_sweep.workload.loading import code_version, load_workload
-from ddp_sweep.workload.protocol import EvaluationOutput, LossSum, Workload, WorkloadFactory
+from ddp_sweep.workload.paths import located
+from ddp_sweep.workload.protocol import (
+    DataWarning,
+    EvaluationOutput,
+    LossSum,
+    Workload,
+    WorkloadFactory,
+)
 from ddp_sweep.workload.tasks import (
     Binary,
     LanguageModel,
@@ -14,6 +21,7 @@ from ddp_sweep.workload.tracebacks import user_traceback
 
 __all__ = [
     "Binary",
+    "DataWarning",
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",
@@ -25,5 +33,6 @@ __all__ = [
     "class_names",
     "code_version",
     "load_workload",
+    "located",
     "user_traceback",
 ]

@@ -15,7 +15,11 @@ from torch.utils.data import Dataset
 
 from ddp_sweep.workload.tasks import Task
 
-__all__ = ["EvaluationOutput", "LossSum", "Workload", "WorkloadFactory"]
+__all__ = ["DataWarning", "EvaluationOutput", "LossSum", "Workload", "WorkloadFactory"]
+
+
+class DataWarning(UserWarning):
+    """Something about a data set that a user should look at before trusting what it says."""
 
 
 @dataclass(frozen=True)
