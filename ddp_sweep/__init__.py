@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ddp_sweep.analysis import Ranking, rank
     from ddp_sweep.cluster.sweep import run_sweep
+    from ddp_sweep.errors import DataWarning
     from ddp_sweep.results import Results, load_results
     from ddp_sweep.spec import SweepSpec, load_spec
     from ddp_sweep.workload import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Binary",
+    "DataWarning",
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",
@@ -46,6 +48,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ddp_sweep.analysis": ("Ranking", "rank"),
     "ddp_sweep.cluster.sweep": ("run_sweep",),
+    "ddp_sweep.errors": ("DataWarning",),
     "ddp_sweep.results": ("Results", "load_results"),
     "ddp_sweep.spec": ("SweepSpec", "load_spec"),
     "ddp_sweep.workload": (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "AddressError",
     "CapacityError",
+    "DataWarning",
     "DdpSweepError",
     "FolderInUseError",
     "ResultsError",
@@ -26,6 +27,13 @@ class DdpSweepError(Exception):
     """Base of all errors a user can cause; ``str(error)`` is the whole message."""
 
     exit_code = 2
+
+
+class DataWarning(UserWarning):
+    """Something about a data set that a user should look at before trusting what it says.
+
+    A workload may give it with ``warnings.warn`` in ``build_data``.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ddp_sweep.errors import SpecError, WorkloadError
-from ddp_sweep.spec import DataSettings, Json, SweepSpec
+from ddp_sweep.spec import DataSettings, Json, SweepSpec, canonical_json
 from ddp_sweep.training.batch_steps import evaluation_step, training_step
 from ddp_sweep.training.batches import Indices
 from ddp_sweep.training.isolation import seed_everything
+from ddp_sweep.training.label_counts import class_counts
 from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.step_checks import check_labels
 from ddp_sweep.workload import (
@@ -29,7 +30,7 @@ from ddp_sweep.workload import (
     user_traceback,
 )
 
-__all__ = ["WorkloadFacts", "inspect_for", "inspect_workload"]
+__all__ = ["Inspected", "WorkloadFacts", "inspect_for", "inspect_workload"]
 
 _REQUIRED = ("task", "build_model", "build_data", "loss")
 _NOT_YET = ("augment", "metrics", "prepare")
@@ -50,12 +51,15 @@ class WorkloadFacts:
         train_samples: Size of the training set.
         validation_samples: Size of the validation set.
         replaced_settings: Keys of ``training`` that the workload's own members make void.
+        validation_class_counts: Validation samples of each class; None where the labels are not
+            in memory, or there are no classes.
     """
 
     task: Task
     train_samples: int
     validation_samples: int
     replaced_settings: tuple[str, ...] = ()
+    validation_class_counts: tuple[int, ...] | None = None
 
 
 def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> WorkloadFacts:
@@ -84,6 +88,7 @@ def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> W
         len(train),  # type: ignore[arg-type]
         len(validation),  # type: ignore[arg-type]
         tuple(replaced),
+        class_counts(workload.task, validation),
     )
 
 
@@ -112,6 +117,31 @@ def inspect_for(
             ]
         )
     return facts
+
+
+class Inspected:
+    """Looks each variant of a workload over once, however often it is asked.
+
+    Args:
+        spec: The sweep file.
+        factory: Makes the workload.
+    """
+
+    def __init__(self, spec: SweepSpec, factory: WorkloadFactory) -> None:
+        self._spec, self._factory = spec, factory
+        self._facts: dict[str, WorkloadFacts] = {}
+
+    @property
+    def all(self) -> tuple[WorkloadFacts, ...]:
+        """What was found so far, a variant each."""
+        return tuple(self._facts.values())
+
+    def __call__(self, options: Mapping[str, Json]) -> WorkloadFacts:
+        """What :func:`inspect_for` finds for these options."""
+        key = canonical_json(dict(options))
+        if key not in self._facts:
+            self._facts[key] = inspect_for(self._spec, self._factory, options)
+        return self._facts[key]
 
 
 def _called(member: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401

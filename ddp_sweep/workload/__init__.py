@@ -3,7 +3,6 @@
 from ddp_sweep.workload.loading import code_version, load_workload
 from ddp_sweep.workload.paths import located
 from ddp_sweep.workload.protocol import (
-    DataWarning,
     EvaluationOutput,
     LossSum,
     Workload,
@@ -21,7 +20,6 @@ from ddp_sweep.workload.tracebacks import user_traceback
 
 __all__ = [
     "Binary",
-    "DataWarning",
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",

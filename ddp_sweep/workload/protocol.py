@@ -15,11 +15,7 @@ from torch.utils.data import Dataset
 
 from ddp_sweep.workload.tasks import Task
 
-__all__ = ["DataWarning", "EvaluationOutput", "LossSum", "Workload", "WorkloadFactory"]
-
-
-class DataWarning(UserWarning):
-    """Something about a data set that a user should look at before trusting what it says."""
+__all__ = ["EvaluationOutput", "LossSum", "Workload", "WorkloadFactory"]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ddp_sweep.errors import WorkloadError
-from ddp_sweep.workload import Binary, DataWarning, Multiclass, Regression, Task
+from ddp_sweep.errors import DataWarning, WorkloadError
+from ddp_sweep.workload import Binary, Multiclass, Regression, Task
 from ddp_sweep.workloads.table.options import Scalar, TableOptions
 
 __all__ = ["Labels", "read_labels"]

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from ddp_sweep.errors import WorkloadError
+from ddp_sweep.errors import DataWarning, WorkloadError
 from ddp_sweep.workload import (
     Binary,
-    DataWarning,
     LossSum,
     Multiclass,
     Regression,

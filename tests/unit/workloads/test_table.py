@@ -15,9 +15,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from ddp_sweep.errors import WorkloadError
+from ddp_sweep.errors import DataWarning, WorkloadError
 from ddp_sweep.training.inspection import inspect_workload
-from ddp_sweep.workload import Binary, DataWarning, LossSum, Multiclass, Regression, located
+from ddp_sweep.workload import Binary, LossSum, Multiclass, Regression, located
 from ddp_sweep.workloads.breast_cancer import BreastCancer
 from ddp_sweep.workloads.table import Table
 
