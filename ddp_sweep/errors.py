@@ -14,6 +14,7 @@ __all__ = [
     "DataWarning",
     "DdpSweepError",
     "FolderInUseError",
+    "OverwriteError",
     "ResultsError",
     "SpecChangedError",
     "SpecError",
@@ -62,6 +63,10 @@ class SpecError(DdpSweepError):
 
 class SpecChangedError(DdpSweepError):
     """The results folder was made by another sweep file or by other code."""
+
+
+class OverwriteError(DdpSweepError):
+    """A file that would have to be overwritten."""
 
 
 class WorkloadError(DdpSweepError):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddp_sweep import __version__
-from ddp_sweep.cli import judging, running, sweep_files, trying
+from ddp_sweep.cli import judging, running, starting, sweep_files, trying
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     "quality.",
 )
 # In the order in which one uses them.
+app.command()(starting.init)
 app.command()(sweep_files.validate)
 app.command(name="try")(trying.try_workload)
 app.command()(sweep_files.plan)

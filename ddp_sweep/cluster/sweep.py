@@ -23,8 +23,8 @@ from ddp_sweep.plan import Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
-from ddp_sweep.spec import Json, SweepSpec
-from ddp_sweep.training.inspection import Inspected
+from ddp_sweep.spec import Json, SweepSpec, canonical_json
+from ddp_sweep.training.inspection import inspect_for
 from ddp_sweep.training.worker import Worker
 from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
 
@@ -106,10 +106,13 @@ def run_sweep(
 
 def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
-    inspected = Inspected(spec, factory)
+    lengths: dict[str, int] = {}
 
     def train_length(options: Mapping[str, Json]) -> int:
-        return inspected(options).train_samples
+        key = canonical_json(dict(options))
+        if key not in lengths:
+            lengths[key] = inspect_for(spec, factory, options).train_samples
+        return lengths[key]
 
     return lambda capacity: build_plan(spec, capacity=capacity, train_lengths=train_length)
 

@@ -18,7 +18,7 @@ class MeasuredSpeed:
     training_s_per_sample: float
     evaluation_s_per_sample: float
     setup_s: float
-    """Building, probes and warm-up of a trial: all that is neither training nor evaluation."""
+    """Probes and warm-up of a trial: what is neither training nor evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,10 @@ from ddp_sweep.training.messages import RankReport
 __all__ = ["SpeedMemory", "TensorFacts", "Tryout"]
 
 
+_EVERY_TRIAL = ("probes", "warm_up", "report")
+"""Parts of a trial that take as long in a warm process; the others are mostly first imports."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorFacts:
     """A tensor as one would describe it."""
@@ -70,7 +74,7 @@ class Tryout:
             per_worker_batch_size=self.trial.per_worker_batch_size,
             training_s_per_sample=step_s / self.trial.global_batch_size,
             evaluation_s_per_sample=report.eval_time_s / evaluated,
-            setup_s=sum(report.seconds.values()),
+            setup_s=sum(report.seconds.get(part, 0.0) for part in _EVERY_TRIAL),
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Watch:
     """
 
     def __init__(self, factory: WorkloadFactory) -> None:
+        # What asks for the arguments of this factory gets those of the one within.
+        functools.update_wrapper(self, factory, updated=())
         self._factory = factory
         self._data: dict[str, Any] = {}
         self._tensors: dict[str, TensorFacts] = {}
@@ -50,7 +52,7 @@ class Watch:
         """A fresh workload that is being watched."""
         workload = self._factory(**options)
         wrappers: dict[str, Callable[[Any], Any]] = {
-            "build_data": partial(self._build_data, canonical_json(options)),
+            "build_data": functools.partial(self._build_data, canonical_json(options)),
             "build_model": self._build_model,
             "loss": self._loss,
         }

@@ -6,6 +6,7 @@ argument. A worker runs in another folder, so a plain text would mean another fi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -27,6 +28,7 @@ def located(factory: WorkloadFactory, base_dir: Path | None) -> WorkloadFactory:
     folder = (base_dir or Path.cwd()).absolute()
     paths = _path_arguments(factory)
 
+    @functools.wraps(factory, updated=())
     def build(**options: Json) -> Workload:
         found = {
             name: _resolve(value, folder) if name in paths else value

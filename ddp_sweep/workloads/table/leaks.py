@@ -25,6 +25,7 @@ _TOO_GOOD = 0.999
 _MOST_ROWS = 20_000
 """Rows a column is judged by; more would take long and say the same."""
 _NEARLY_ALL = 0.9
+_FEWEST_DISTINCT = 0.5
 
 
 def find_leaks(
@@ -118,6 +119,8 @@ def _copies(features: pd.DataFrame, train: Rows, validation: Rows) -> Iterator[s
     if features.shape[1] == 0:
         return
     hashes = pd.util.hash_pandas_object(features, index=False).to_numpy()
+    if len(np.unique(hashes)) < _FEWEST_DISTINCT * len(hashes):
+        return  # few columns of few values: rows repeat without being copies
     copied = int(np.isin(hashes[validation], hashes[train]).sum())
     if copied:
         yield (
