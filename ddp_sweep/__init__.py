@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddp_sweep.analysis import Ranking, rank
-    from ddp_sweep.cluster.sweep import run_sweep
+    from ddp_sweep.api import Ranking, rank, run_sweep
     from ddp_sweep.errors import DataWarning
     from ddp_sweep.results import Results, load_results
     from ddp_sweep.spec import SweepSpec, load_spec
@@ -46,8 +45,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ddp_sweep.analysis": ("Ranking", "rank"),
-    "ddp_sweep.cluster.sweep": ("run_sweep",),
+    "ddp_sweep.api": ("Ranking", "rank", "run_sweep"),
     "ddp_sweep.errors": ("DataWarning",),
     "ddp_sweep.results": ("Results", "load_results"),
     "ddp_sweep.spec": ("SweepSpec", "load_spec"),

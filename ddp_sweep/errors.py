@@ -14,6 +14,7 @@ __all__ = [
     "DataWarning",
     "DdpSweepError",
     "FolderInUseError",
+    "MoreSeedsError",
     "OverwriteError",
     "ResultsError",
     "SpecChangedError",
@@ -67,6 +68,10 @@ class SpecChangedError(DdpSweepError):
 
 class OverwriteError(DdpSweepError):
     """A file that would have to be overwritten."""
+
+
+class MoreSeedsError(DdpSweepError):
+    """Seeds cannot be added to a results folder as it is."""
 
 
 class WorkloadError(DdpSweepError):

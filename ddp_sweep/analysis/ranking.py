@@ -33,6 +33,7 @@ from ddp_sweep.analysis.quality import (
 )
 from ddp_sweep.analysis.recommendation import Choice, choose
 from ddp_sweep.analysis.same_updates import find_twins
+from ddp_sweep.analysis.settings import ready_to_paste
 from ddp_sweep.analysis.sources import Source, open_source
 from ddp_sweep.analysis.speedup import cost_ratios, speedups
 from ddp_sweep.analysis.standing import Standing
@@ -90,7 +91,7 @@ def rank(
         reference=entries[reference],
         configurations=tuple(entries[position] for position in standing.order),
         findings=diagnose(standing, choice.fastest, opened, options),
-        recommendation=_recommendation(choice, entries, measured),
+        recommendation=_recommendation(choice, entries),
         conditions=_conditions(options, opened, measured),
     )
 
@@ -212,13 +213,8 @@ def _floor(found: FloorResults, position: int) -> FloorCheck:
     )
 
 
-def _recommendation(
-    choice: Choice, entries: Sequence[RankedConfiguration], measured: Measurements
-) -> Recommendation:
+def _recommendation(choice: Choice, entries: Sequence[RankedConfiguration]) -> Recommendation:
     fastest = None if choice.fastest is None else entries[choice.fastest]
-    settings = None
-    if choice.fastest is not None:
-        settings = _sizes(_records(measured.settings.iloc[[choice.fastest]])[0])
     return Recommendation(
         status=choice.status,
         fastest=fastest,
@@ -226,7 +222,7 @@ def _recommendation(
         pareto=tuple(entries[position] for position in choice.pareto),
         tied_with=tuple(entries[position] for position in choice.tied_with),
         reason=choice.reason,
-        settings=settings,
+        settings=None if fastest is None else ready_to_paste(fastest),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,6 @@ import typer
 
 from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
-from ddp_sweep.errors import DdpSweepError
 
 __all__ = ["run", "status"]
 
@@ -23,6 +23,13 @@ class Progress(StrEnum):
     AUTO = "auto"
     PLAIN = "plain"
     NONE = "none"
+
+
+class Only(StrEnum):
+    """Which configurations a run adds to."""
+
+    UNDECIDED = "undecided"
+    FAILED = "failed"
 
 
 def run(
@@ -38,27 +45,68 @@ def run(
     progress: Annotated[
         Progress, typer.Option(help="auto and plain: one line a trial, on stderr.")
     ] = Progress.AUTO,
+    more_seeds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Add N fresh seeds to a sweep that is done."),
+    ] = None,
+    only: Annotated[
+        Only | None,
+        typer.Option(
+            help="undecided: the fresh seeds are for configurations whose quality is not yet "
+            "known. failed: run trials that failed anew."
+        ),
+    ] = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Accept configurations added to the sweep file.")
+    ] = False,
+    accept_code_change: Annotated[
+        bool,
+        typer.Option("--accept-code-change", help="Accept a change of the workload's source."),
+    ] = False,
 ) -> None:
     """Run the trials of a sweep that have no result yet, then rank the configurations."""
-    from ddp_sweep.analysis import rank
-    from ddp_sweep.cluster.sweep import run_sweep
+    from ddp_sweep.cluster.agenda import Additions
     from ddp_sweep.spec import load_spec
 
+    additions = Additions(
+        more_seeds=more_seeds,
+        only=None if only is None else only.value,
+        extend=extend,
+        accept_code_change=accept_code_change,
+    )
     spec = load_spec(sweep, overrides or ())
-    folder = output or Path("results") / spec.name
+    from ddp_sweep.cluster.sweep import run_sweep  # takes a second: Ray
+
     outcome = run_sweep(
         spec,
-        output=folder,
+        output=output or Path("results") / spec.name,
         address=address,
         progress=progress.value,
-        resume_command=shlex.join(["ddp-sweep", *sys.argv[1:]]),
+        additions=additions,
+        resume_command=_resume_command(sweep, output, overrides or (), address, only),
     )
     print(outcome.message, file=sys.stderr)
-    try:
-        show_ranking(rank(_from_here(outcome.folder)))
-    except DdpSweepError as error:  # such as: no trial has ended yet
-        print(f"no ranking: {error}", file=sys.stderr)
+    if outcome.ranking is None:
+        print(f"no ranking: {outcome.no_ranking_because}", file=sys.stderr)
+    else:
+        show_ranking(outcome.ranking)
     raise typer.Exit(outcome.exit_code)
+
+
+def _resume_command(
+    sweep: Path,
+    output: Path | None,
+    overrides: Iterable[str],
+    address: str | None,
+    only: Only | None,
+) -> str:
+    """The command that finishes what this one began; it adds nothing anew."""
+    words = ["ddp-sweep", "run", str(sweep)]
+    words += [] if output is None else ["--output", str(output)]
+    words += [word for override in overrides for word in ("--set", override)]
+    words += [] if address is None else ["--address", address]
+    words += ["--only", "failed"] if only is Only.FAILED else []
+    return shlex.join(words)
 
 
 def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:
@@ -73,9 +121,3 @@ def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:
         print_json(found.to_json())
     else:
         print_status(found, stdout())
-
-
-def _from_here(path: Path) -> Path:
-    """A path as one would type it here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -5,20 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow.parquet as pq
 
-from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
+from ddp_sweep.errors import FolderInUseError, ResultsError
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
 from ddp_sweep.results import Results, ResultsFolder
 from ddp_sweep.schema import Status, is_transient
-from ddp_sweep.spec import SweepSpec
 
-__all__ = ["Ledger", "Recorded", "attempt_recorded", "locked", "settle_spec"]
+__all__ = ["Ledger", "Recorded", "attempt_recorded", "locked"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +37,15 @@ class Recorded:
 
 
 class Ledger:
-    """The last attempt at each trial of a results folder, by trial_id."""
+    """The last attempt at each trial of a results folder, by trial_id.
 
-    def __init__(self, results: Results) -> None:
+    Args:
+        results: What the folder holds.
+        failed_too: Whether trials that failed for good are run anew as well.
+    """
+
+    def __init__(self, results: Results, *, failed_too: bool = False) -> None:
+        self._failed_too = failed_too
         final = results.trials[results.trials["final"].astype(bool)]
         columns = final[["trial_id", "attempt", "status", "status_detail"]].astype(object)
         rows = columns.where(columns.notna(), None).itertuples(index=False, name=None)
@@ -82,7 +86,9 @@ class Ledger:
 
     def _is_open(self, trial_id: str) -> bool:
         last = self._last.get(trial_id)
-        return last is None or last.to_rerun
+        if last is None or last.to_rerun:
+            return True
+        return self._failed_too and last.status != Status.SUCCEEDED
 
 
 def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Recorded | None:
@@ -130,58 +136,3 @@ def locked(folder: ResultsFolder) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
-
-
-def settle_spec(folder: ResultsFolder, spec: SweepSpec) -> None:
-    """Write the sweep file into a new folder; in one that has results, it must be the same.
-
-    Raises:
-        SpecChangedError: It differs; the message names each setting.
-    """
-    known = folder.read()
-    if known.spec is None or known.trials.empty:
-        partial = folder.spec_file.with_name(f"{folder.spec_file.name}.{os.getpid()}")
-        partial.write_text(spec.to_yaml(), encoding="utf-8")
-        partial.replace(folder.spec_file)
-        return
-    differences = list(_differences(known.spec, spec.to_mapping()))
-    if differences:
-        listed = "\n".join(f"  {line}" for line in differences)
-        raise SpecChangedError(
-            f"{folder.path} was made by another sweep file:\n{listed}\n"
-            "Take these changes back, or give another folder with --output"
-        )
-
-
-def refuse_other_code(results: Results, code_version: str) -> None:
-    """Refuse to add to results that another version of the workload's source has given.
-
-    Only the hash of the source counts: a commit elsewhere in the repository changes nothing.
-
-    Raises:
-        SpecChangedError: The source has changed.
-    """
-    versions = results.trials["code_version"].dropna()
-    known = {str(version).partition(":")[2] for version in versions}
-    now = code_version.partition(":")[2]
-    if known - {now}:
-        raise SpecChangedError(
-            f"{results.folder.path} was made by another version of the workload's source file "
-            f"(hash {', '.join(sorted(known))} there, {now} now), and its runs cannot be "
-            "compared with new ones. Take the change back, or give another folder with --output"
-        )
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    old, new = dict(_flat(before)), dict(_flat(after))
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key):
-            yield f"{key}: {old.get(key)} there, {new.get(key)} now"
-
-
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ class Session:
     plan_for: Callable[[int | None], Plan]
     worker_factory: WorkerFactory
     progress: Progress
+    failed_too: bool = False
+    """Whether trials that failed for good run anew as well."""
+    confirm: Callable[[], str | None] = lambda: None
+    """Adds the seeds of a confirmation to the plan, once the sweep is done and where one is due;
+    what is confirmed."""
+    stopping: bool = False
+    """Whether the user asked for an end."""
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
@@ -54,8 +62,22 @@ class Session:
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
+        """Run what is pending, then what confirms its outcome; whether it was interrupted."""
+        if self._run_pending(cluster, failed_too=self.failed_too):
+            return True
+        assert self.plan is not None
+        if self.stopping or Ledger(self.folder.read()).pending(self.plan.trials):
+            return False
+        confirmed = self.confirm()
+        if confirmed is None:
+            return False
+        if self.progress != "none":
+            print(f"measuring {confirmed} anew, with fresh seeds", file=sys.stderr, flush=True)
+        return self._run_pending(cluster)
+
+    def _run_pending(self, cluster: ClusterConnection, *, failed_too: bool = False) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
-        ledger = Ledger(self.folder.read())
+        ledger = Ledger(self.folder.read(), failed_too=failed_too)
         for infeasible in ledger.without_row(plan.infeasible):
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
         pending = ledger.pending(plan.trials)
@@ -82,7 +104,7 @@ class Session:
 
         def drain() -> None:
             nonlocal interrupted
-            interrupted = True
+            interrupted = self.stopping = True
             schedule.drain()
             lines.say("stopping after the running trial; Ctrl-C again stops at once")
 

@@ -6,20 +6,27 @@ what next, a lane runs it, the reporter writes it.
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import ray
 
 import ddp_sweep
-from ddp_sweep.cluster.ledger import Ledger, locked, refuse_other_code, settle_spec
+from ddp_sweep.analysis import Ranking, rank
+from ddp_sweep.cluster.agenda import Additions, add_confirmation, idle_because
+from ddp_sweep.cluster.ledger import Ledger, locked
 from ddp_sweep.cluster.progress import Progress, summary
+from ddp_sweep.cluster.seed_additions import SeedBook
+from ddp_sweep.cluster.sent_workload import SentWorkload
 from ddp_sweep.cluster.serving import WorkerFactory
 from ddp_sweep.cluster.session import Session
-from ddp_sweep.plan import Plan, build_plan
+from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
+from ddp_sweep.cluster.winner import write_winner
+from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
@@ -28,7 +35,7 @@ from ddp_sweep.training.inspection import inspect_for
 from ddp_sweep.training.worker import Worker
 from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
 
-__all__ = ["SweepOutcome", "run_sweep"]
+__all__ = ["Additions", "SweepOutcome", "run_sweep"]
 
 _INTERRUPTED_EXIT_CODE = 130
 _NO_FAULT = (Status.SUCCEEDED, Status.INFEASIBLE, Status.OUT_OF_MEMORY, Status.DIVERGED)
@@ -47,6 +54,12 @@ class SweepOutcome:
     """Attempts that ended in this run."""
     message: str
     """For a person: what was done, and how to go on."""
+    ranking: Ranking | None = None
+    """Of all that the folder holds; None where nothing can be ranked yet."""
+    no_ranking_because: str | None = None
+
+    def _repr_html_(self) -> str | None:
+        return None if self.ranking is None else self.ranking._repr_html_()
 
 
 def run_sweep(
@@ -56,10 +69,11 @@ def run_sweep(
     address: str | None = None,
     workload: WorkloadFactory | None = None,
     progress: Progress = "auto",
+    additions: Additions | None = None,
     resume_command: str = "the same call",
     worker_factory: WorkerFactory | None = None,
 ) -> SweepOutcome:
-    """Run the trials of a sweep that have no result yet.
+    """Run the trials of a sweep that have no result yet, and rank the configurations.
 
     Args:
         spec: The sweep file.
@@ -67,6 +81,7 @@ def run_sweep(
         address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
         workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
         progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
+        additions: What to add to a folder that has results, and which changes to accept.
         resume_command: What to name in the message as the way to go on after an interruption.
         worker_factory: What runs trials in the process of a rank, in place of
             :class:`ddp_sweep.training.worker.Worker`.
@@ -75,36 +90,56 @@ def run_sweep(
         AddressError: The address is of a kind that is not supported.
         CapacityError: No cluster, or its workers cannot be started.
         FolderInUseError: Another run is writing to the folder.
+        MoreSeedsError: Seeds cannot be added to the folder as it is.
         ResultsError: The folder cannot be written to.
-        SpecChangedError: The folder was made by another sweep file.
+        SpecChangedError: The folder was made by another sweep file or by other code.
         SpecError: The sweep file asks for what the workload or this version lacks.
         WorkloadError: The workload cannot be loaded or returns the wrong thing.
     """
+    asked = additions or Additions()
     factory = workload or load_workload(spec.workload, spec.base_dir)
     plan_for = _planner(spec, located(factory, spec.base_dir))
-    whole = plan_for(None)
+    plan_for(None, ())  # a workload that cannot work is found before the folder is touched
+    sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
     folder = ResultsFolder(Path(output).absolute())
     with locked(folder):
-        settle_spec(folder, spec)
+        settle_spec(folder, spec, extend=asked.extend)
         results = folder.read()
         facts = _facts(spec, factory)
-        refuse_other_code(results, facts.code_version)
-        ledger = Ledger(results)
-        if not ledger.pending(whole.trials) and not ledger.without_row(whole.infeasible):
-            return _nothing_to_do(ledger, whole, folder)
+        refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
+        if results.trials.empty:  # seeds of a sweep file that was changed before its first trial
+            folder.seeds_file.unlink(missing_ok=True)
+            results = replace(results, additions=())
+        book = SeedBook(folder, spec, results.additions, facts.session_id)
+        confirm_seeds = spec.quality.confirm_seeds
+        idle = idle_because(
+            folder,
+            asked,
+            book,
+            lambda: plan_for(None, book.planned()),
+            confirm_seeds=confirm_seeds,
+            resume_command=resume_command,
+        )
         session = Session(
             spec=spec,
             folder=folder,
             reporter=Reporter(folder, facts),
-            plan_for=plan_for,
-            worker_factory=worker_factory or _worker_factory(workload),
+            plan_for=lambda capacity: plan_for(capacity, book.planned()),
+            worker_factory=sent,
             progress=progress,
+            failed_too=asked.only == "failed",
+            confirm=lambda: add_confirmation(folder, book, confirm_seeds),
         )
-        interrupted = session.run(address)
-        return _outcome(session, interrupted, resume_command)
+        interrupted = idle is None and session.run(address)
+        outcome = _outcome(session, idle, interrupted, resume_command)
+        outcome = replace(outcome, **_ranked(Path(output)))
+        write_winner(folder, outcome.ranking)
+        return outcome
 
 
-def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None], Plan]:
+def _planner(
+    spec: SweepSpec, factory: WorkloadFactory
+) -> Callable[[int | None, tuple[MoreSeeds, ...]], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
     lengths: dict[str, int] = {}
 
@@ -114,11 +149,9 @@ def _planner(spec: SweepSpec, factory: WorkloadFactory) -> Callable[[int | None]
             lengths[key] = inspect_for(spec, factory, options).train_samples
         return lengths[key]
 
-    return lambda capacity: build_plan(spec, capacity=capacity, train_lengths=train_length)
-
-
-def _worker_factory(workload: WorkloadFactory | None) -> WorkerFactory:
-    return Worker if workload is None else functools.partial(Worker, factory=workload)
+    return lambda capacity, more: build_plan(
+        spec, capacity=capacity, train_lengths=train_length, more_seeds=more
+    )
 
 
 def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:
@@ -133,33 +166,28 @@ def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:
     )
 
 
-def _nothing_to_do(ledger: Ledger, plan: Plan, folder: ResultsFolder) -> SweepOutcome:
-    count = len(plan.trials) + len(plan.infeasible)
-    return SweepOutcome(
-        exit_code=_exit_code(ledger.endings(plan)),
-        folder=folder.path,
-        ran=0,
-        message=f"All {count} trials were done; nothing ran. To run them anew, give another "
-        "folder with --output",
-    )
-
-
-def _outcome(session: Session, interrupted: bool, resume_command: str) -> SweepOutcome:
-    if session.plan is None:
-        text, exit_code = "nothing ran", 0
-    else:
-        ledger = Ledger(session.folder.read())
-        if session.ran == 0 and not interrupted and not ledger.pending(session.plan.trials):
-            return _nothing_to_do(ledger, session.plan, session.folder)
-        planned = len(session.plan.trials) + len(session.plan.infeasible)
-        text = summary(ledger.statuses(session.plan), planned)
-        exit_code = _exit_code(ledger.endings(session.plan))
+def _outcome(
+    session: Session, idle: str | None, interrupted: bool, resume_command: str
+) -> SweepOutcome:
+    plan = session.plan or session.plan_for(None)
+    ledger = Ledger(session.folder.read())
+    planned = len(plan.trials) + len(plan.infeasible)
+    text = idle or summary(ledger.statuses(plan), planned)
+    exit_code = _exit_code(ledger.endings(plan))
     if interrupted:
         exit_code = _INTERRUPTED_EXIT_CODE
         text = f"Interrupted; {text}. To go on: {resume_command}"
     return SweepOutcome(
         exit_code=exit_code, folder=session.folder.path, ran=session.ran, message=text
     )
+
+
+def _ranked(output: Path) -> dict[str, Any]:
+    """Fields of an outcome: the ranking, or why there is none."""
+    try:
+        return {"ranking": rank(output)}
+    except DdpSweepError as error:  # such as: no trial has ended yet
+        return {"no_ranking_because": str(error)}
 
 
 def _exit_code(endings: list[str | None]) -> int:

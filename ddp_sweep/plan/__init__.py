@@ -9,9 +9,11 @@ from ddp_sweep.plan.configuration import AUTO_WARMUP_FRACTION, scaled_learning_r
 from ddp_sweep.plan.trials import (
     Estimate,
     InfeasibleTrial,
+    MoreSeeds,
     Plan,
     Trial,
     build_plan,
+    configuration_ids,
     count_trials,
 )
 
@@ -19,9 +21,11 @@ __all__ = [
     "AUTO_WARMUP_FRACTION",
     "Estimate",
     "InfeasibleTrial",
+    "MoreSeeds",
     "Plan",
     "Trial",
     "build_plan",
+    "configuration_ids",
     "count_trials",
     "scaled_learning_rate",
 ]

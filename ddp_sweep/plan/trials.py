@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddp_sweep.plan.configuration import (
@@ -14,10 +14,19 @@ from ddp_sweep.plan.configuration import (
     scaled_learning_rate,
     warmup_fraction,
 )
-from ddp_sweep.plan.grid import grid_cells
+from ddp_sweep.plan.grid import Cell, grid_cells
 from ddp_sweep.spec import Json, SweepSpec, TrainingSettings, canonical_json
 
-__all__ = ["Estimate", "InfeasibleTrial", "Plan", "Trial", "build_plan", "count_trials"]
+__all__ = [
+    "Estimate",
+    "InfeasibleTrial",
+    "MoreSeeds",
+    "Plan",
+    "Trial",
+    "build_plan",
+    "configuration_ids",
+    "count_trials",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +54,7 @@ class Trial:
     parameters: Mapping[str, Json]
     """Every setting that has no field above, by the name it has as an axis of a sweep."""
     block: int
-    """All trials of one seed are a block; the number of the seed in the sweep file."""
+    """All trials of one seed are a block; its number in the order of the sweep, from 0."""
     position: int
     """Place in the block, from 0."""
 
@@ -68,6 +77,22 @@ class InfeasibleTrial:
     parameters: Mapping[str, Json]
     reason: str
     """What was received and what is allowed, for every limit that is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreSeeds:
+    """Seeds beside those of the sweep file, each a further block."""
+
+    seeds: tuple[int, ...]
+    configuration_ids: frozenset[str] | None = None
+    """Which configurations run with them; None for all."""
+
+    def covers(self, configuration: Configuration) -> bool:
+        """Whether a configuration runs with these seeds."""
+        return (
+            self.configuration_ids is None
+            or configuration.configuration_id in self.configuration_ids
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +119,7 @@ def build_plan(
     *,
     capacity: int | None,
     train_lengths: Callable[[Mapping[str, Json]], int] | int,
+    more_seeds: Sequence[MoreSeeds] = (),
 ) -> Plan:
     """Put a sweep's trials in order and name those that cannot run.
 
@@ -105,6 +131,8 @@ def build_plan(
         spec: The sweep file.
         capacity: The largest number of workers that can run at once; None for no limit.
         train_lengths: Samples in the training set, for the workload options that it is given.
+        more_seeds: Seeds that were added since; their blocks come after those of the sweep file.
+            A configuration that cannot run is named with the seeds of the sweep file only.
 
     Raises:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
@@ -119,10 +147,14 @@ def build_plan(
             refused.append((configuration, "; ".join(reasons)))
         else:
             feasible.append(configuration)
+    blocks = [(seed, feasible) for seed in spec.seeds]
+    for more in more_seeds:
+        covered = [configuration for configuration in feasible if more.covers(configuration)]
+        blocks += [(seed, covered) for seed in more.seeds]
     trials = [
         _trial(configuration, seed, block, position)
-        for block, seed in enumerate(spec.seeds)
-        for position, configuration in enumerate(_shuffled(feasible, seed))
+        for block, (seed, configurations) in enumerate(blocks)
+        for position, configuration in enumerate(_shuffled(configurations, seed))
     ]
     infeasible = [
         _infeasible_trial(configuration, seed, reason)
@@ -143,6 +175,15 @@ def count_trials(spec: SweepSpec) -> int:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
     """
     return len(grid_cells(spec)) * len(spec.seeds)
+
+
+def configuration_ids(spec: SweepSpec) -> dict[str, Cell]:
+    """The cells of a sweep by the id of their configuration, feasible or not.
+
+    Raises:
+        SpecError: Every cell of the grid is excluded, or the baseline is none of them.
+    """
+    return {resolve(spec, cell).configuration_id: cell for cell in grid_cells(spec)}
 
 
 def _remembered(

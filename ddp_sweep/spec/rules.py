@@ -139,11 +139,6 @@ def _metrics(raw: Mapping[Any, Any]) -> Iterator[Problem]:
 
 def _not_built_yet(raw: Mapping[Any, Any]) -> Iterator[Problem]:
     """Settings of the file format that this version would silently pass over."""
-    if _section(raw, "quality").get("confirm_seeds"):
-        yield (
-            ("quality", "confirm_seeds"),
-            "this version does not run confirmation seeds yet; allowed: 0",
-        )
     if _section(raw, "resources").get("checkpoint_every_s") is not None:
         yield (
             ("resources", "checkpoint_every_s"),

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import ddp_sweep
+from ddp_sweep.analysis import Ranking, rank
 from ddp_sweep.cli import main
+from ddp_sweep.cluster.agenda import Additions
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.results import ResultsFolder
@@ -309,6 +311,8 @@ class Outcome:
     folder: Path
     ran: int
     message: str
+    ranking: Ranking | None
+    no_ranking_because: str | None = None
 
 
 @pytest.fixture
@@ -320,7 +324,10 @@ def run_calls(monkeypatch: pytest.MonkeyPatch, results: ResultsFolder) -> list[d
         if settings["address"] is not None:
             raise CapacityError("no cluster there")
         calls.append({"spec": spec, **settings})
-        return Outcome(130, results.path, 7, "interrupted; resume with: ddp-sweep run")
+        ended = (130, results.path, 7, "interrupted; resume with: ddp-sweep run")
+        if not any(results.trials.iterdir()):
+            return Outcome(*ended, ranking=None, no_ranking_because="no trial has ended yet")
+        return Outcome(*ended, ranking=rank(results.path))
 
     module = ModuleType("ddp_sweep.cluster.sweep")
     module.run_sweep = run_sweep  # type: ignore[attr-defined]
@@ -341,12 +348,44 @@ def test_run_hands_over_its_options_and_ends_as_the_sweep_did(
     assert call["spec"].training.epochs == 3
     assert (call["output"], call["progress"]) == (tmp_path / "out", "none")
     assert call["resume_command"] == (
-        f"ddp-sweep run {sweep} --set seeds=2 --set training.epochs=3 "
-        f"--output {tmp_path / 'out'} --progress none"
+        f"ddp-sweep run {sweep} --output {tmp_path / 'out'} --set seeds=2 --set training.epochs=3"
     )
+    assert call["additions"] == Additions()
     assert finished.code == 130
     assert "resume with" in finished.err
     assert "speedup" in finished.out
+
+
+def test_run_hands_over_what_to_add_and_resumes_without_adding_it_again(
+    cli: Cli, sweep: Path, run_calls: list[dict[str, Any]]
+) -> None:
+    cli("run", sweep, "--more-seeds", "4", "--only", "undecided", "--accept-code-change")
+    cli("run", sweep, "--only", "failed", "--extend")
+
+    more, again = run_calls
+    assert more["additions"] == Additions(more_seeds=4, only="undecided", accept_code_change=True)
+    assert more["resume_command"] == f"ddp-sweep run {sweep}"
+    assert again["additions"] == Additions(only="failed", extend=True)
+    assert again["resume_command"] == f"ddp-sweep run {sweep} --only failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--more-seeds", "0"], "more-seeds"),
+        (["--only", "undecided"], "--more-seeds 5 --only undecided"),
+        (["--only", "failed", "--more-seeds", "2"], "leave out --more-seeds"),
+        (["--only", "faild"], "failed"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(
+    cli: Cli, sweep: Path, run_calls: list[dict[str, Any]], arguments: list[str], words: str
+) -> None:
+    finished = cli("run", sweep, *arguments)
+
+    assert finished.code == 2
+    assert words in finished.err
+    assert not run_calls
 
 
 def test_run_writes_to_results_by_default(

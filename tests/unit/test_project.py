@@ -18,7 +18,7 @@ PACKAGE = ROOT / "ddp_sweep"
 
 # Section 3 of the design. A component imports itself and what stands below it, nothing else.
 LAYERS = [
-    {"cli"},
+    {"api", "cli"},
     {"cluster", "report"},
     {"reporter", "analysis", "training"},
     {"plan", "results", "workload"},

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from plan_samples import plan, spec, trials
 
-from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked, settle_spec
+from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked
+from ddp_sweep.cluster.settlement import settle_spec
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts

@@ -1,0 +1,209 @@
+"""What a run adds to a results folder: fresh seeds, failed trials, a confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from trials_frame import Cell, rows, write_folder
+
+from ddp_sweep.analysis import rank
+from ddp_sweep.cluster.agenda import Additions, add_confirmation, idle_because
+from ddp_sweep.cluster.seed_additions import SeedBook
+from ddp_sweep.cluster.winner import write_winner
+from ddp_sweep.errors import MoreSeedsError, ResultsError
+from ddp_sweep.plan import Plan, Trial, build_plan
+from ddp_sweep.results import ResultsFolder, SeedPurpose, load_results
+from ddp_sweep.spec import SweepSpec, parse_spec
+
+RESUME = "ddp-sweep run my.yaml"
+SECONDS = {1: 10.0, 2: 6.0, 4: 4.0}
+
+
+def sweep(*, margin: float = 0.05, seeds: int = 5) -> SweepSpec:
+    return parse_spec(
+        {
+            "name": "digits",
+            "workload": "some.module:Workload",
+            "sweep": {"world_size": [1, 2, 4], "global_batch_size": [64]},
+            "seeds": seeds,
+            "training": {"epochs": 8, "learning_rate": 0.05},
+            "quality": {"margins": {"accuracy": margin}},
+        }
+    )
+
+
+def finished(
+    trials: Iterable[Trial], accuracy: dict[int, float] | None = None, **columns: object
+) -> list[dict[str, Any]]:
+    """Rows of trials that ended well, larger world sizes sooner."""
+    found = []
+    for trial in trials:
+        cell = Cell(
+            world_size=trial.world_size,
+            batch=trial.per_worker_batch_size,
+            seconds=SECONDS[trial.world_size],
+            accuracy=(accuracy or {}).get(trial.world_size, 0.95),
+            spread=0.02,
+        )
+        row = rows([cell], seeds=trial.seed + 1)[-1]
+        ids = {"trial_id": trial.trial_id, "configuration_id": trial.configuration_id}
+        found.append(row | ids | columns)
+    return found
+
+
+def planned(spec: SweepSpec, book: SeedBook | None = None) -> Plan:
+    more = () if book is None else book.planned()
+    return build_plan(spec, capacity=None, train_lengths=1437, more_seeds=more)
+
+
+def folder_of(
+    path: Path, spec: SweepSpec, records: list[dict[str, Any]]
+) -> tuple[ResultsFolder, SeedBook]:
+    folder = write_folder(path, records)
+    folder.spec_file.write_text(spec.to_yaml())
+    return folder, SeedBook(folder, spec, folder.read().additions, "now")
+
+
+def look(
+    folder: ResultsFolder, spec: SweepSpec, book: SeedBook, confirm_seeds: int = 0, **asked: object
+) -> str | None:
+    return idle_because(
+        folder,
+        Additions(**asked),  # type: ignore[arg-type]
+        book,
+        lambda: planned(spec, book),
+        confirm_seeds=confirm_seeds,
+        resume_command=RESUME,
+    )
+
+
+def pairs(trials: Iterable[Trial]) -> set[tuple[int, int]]:
+    return {(trial.world_size, trial.seed) for trial in trials}
+
+
+def test_fresh_seeds_for_all_are_blocks_after_those_of_the_sweep_file(tmp_path: Path) -> None:
+    spec = sweep()
+    folder, book = folder_of(tmp_path, spec, finished(planned(spec).trials))
+
+    assert look(folder, spec, book, more_seeds=2) is None
+
+    plan = planned(spec, book)
+    assert pairs(plan.trials[15:]) == {(size, seed) for size in (1, 2, 4) for seed in (5, 6)}
+    assert [trial.block for trial in plan.trials[15:]] == [5] * 3 + [6] * 3
+    assert plan.trials[:15] == planned(spec).trials
+    first, more = load_results(tmp_path).additions
+    assert (first.purpose, first.seeds) == (SeedPurpose.SWEEP, tuple(range(5)))
+    assert (more.purpose, more.seeds, more.session_id) == (SeedPurpose.MORE_SEEDS, (5, 6), "now")
+
+
+def test_fresh_seeds_for_the_undecided_come_with_the_reference(tmp_path: Path) -> None:
+    spec = sweep(margin=0.012)
+    records = finished(planned(spec).trials, accuracy={4: 0.5})
+    for row in records:  # as good on average, but nobody can tell yet
+        if row["world_size"] == 2:
+            row["accuracy"] += [0.02, -0.03, 0.01, -0.02, 0.02][row["seed"]]
+    folder, book = folder_of(tmp_path, spec, records)
+    verdicts = {e.world_size: e.verdict for e in rank(tmp_path).configurations}
+    assert (verdicts[2], verdicts[4]) == ("inconclusive", "inferior"), "the test's own premise"
+
+    assert look(folder, spec, book, more_seeds=1, only="undecided") is None
+
+    assert pairs(planned(spec, book).trials[15:]) == {(1, 5), (2, 5)}
+
+
+def test_nothing_is_added_where_nothing_is_undecided(tmp_path: Path) -> None:
+    spec = sweep(margin=0.5)
+    folder, book = folder_of(tmp_path, spec, finished(planned(spec).trials))
+
+    said = look(folder, spec, book, more_seeds=3, only="undecided")
+
+    assert said is not None
+    assert "No configuration is undecided" in said
+    assert len(book.additions) == 1
+
+
+def test_seeds_are_added_to_results_and_only_once_the_ones_before_are_done(tmp_path: Path) -> None:
+    spec = sweep()
+    folder, book = folder_of(tmp_path / "new", spec, [])
+    with pytest.raises(MoreSeedsError, match="holds no results yet"):
+        look(folder, spec, book, more_seeds=2)
+
+    folder, book = folder_of(tmp_path / "begun", spec, finished(planned(spec).trials[:-2]))
+    with pytest.raises(MoreSeedsError, match=rf"2 trials .* first: {RESUME}"):
+        look(folder, spec, book, more_seeds=2)
+    assert len(book.additions) == 1
+
+
+def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
+    spec = sweep()
+    trials = planned(spec).trials
+    folder, book = folder_of(tmp_path, spec, finished(trials))
+    said = look(folder, spec, book)
+    assert said is not None
+    assert said.startswith("All 15 trials were done")
+    assert look(folder, spec, book, only="failed") == "No trial has failed; nothing ran"
+
+
+def test_failed_trials_run_anew_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    spec = sweep()
+    trials = planned(spec).trials
+    failed = finished(trials[:1], status="workload_error") + finished(trials[1:])
+    folder, book = folder_of(tmp_path, spec, failed)
+    assert look(folder, spec, book) is not None
+    assert look(folder, spec, book, only="failed") is None
+
+
+def test_a_winner_is_confirmed_once_with_what_it_is_compared_with(tmp_path: Path) -> None:
+    spec = sweep(margin=0.5)
+    folder, book = folder_of(tmp_path, spec, finished(planned(spec).trials))
+
+    assert look(folder, spec, book, confirm_seeds=3) is None
+    assert pairs(planned(spec, book).trials[15:]) == {
+        (size, seed) for size in (1, 4) for seed in (5, 6, 7)
+    }
+    assert book.additions[-1].purpose is SeedPurpose.CONFIRMATION
+    assert add_confirmation(folder, book, 3) is None
+
+
+def test_a_baseline_that_nothing_beats_needs_no_confirmation(tmp_path: Path) -> None:
+    spec = sweep(margin=0.5)
+    records = [
+        row | {"train_time_s": 10.0 + row["seed"]} for row in finished(planned(spec).trials)
+    ]  # type: ignore[operator]
+    folder, book = folder_of(tmp_path, spec, records)
+    assert add_confirmation(folder, book, 3) is None
+
+
+def test_a_record_of_seeds_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:
+    spec = sweep()
+    folder, _ = folder_of(tmp_path, spec, finished(planned(spec).trials))
+    folder.seeds_file.write_text("- [")
+    with pytest.raises(ResultsError, match=r"_seeds\.yaml cannot be read"):
+        SeedBook(folder, spec, folder.read().additions, "now")
+
+
+def test_the_winner_is_written_down_and_taken_away(tmp_path: Path) -> None:
+    spec = sweep(margin=0.5)
+    folder, _ = folder_of(tmp_path, spec, finished(planned(spec).trials))
+    ranking = rank(tmp_path)
+
+    write_winner(folder, ranking)
+
+    winner = YAML(typ="safe", pure=True).load(folder.winner_file.read_text())
+    assert winner["status"] == "provisional"
+    assert winner["settings"] == {
+        "world_size": 4,
+        "per_worker_batch_size": 16,
+        "accumulation_steps": 1,
+        "global_batch_size": 64,
+        "learning_rate": 0.05,
+        "torchrun": "torchrun --standalone --nproc-per-node 4 train.py",
+    }
+    assert winner["settings"] == ranking.recommendation.settings
+    assert winner["speedup_low"] < winner["speedup"] < winner["speedup_high"]
+    write_winner(folder, None)
+    assert not folder.winner_file.exists()
