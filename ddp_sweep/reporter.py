@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.plan import InfeasibleTrial, Trial
 from ddp_sweep.results import ResultsFolder
-from ddp_sweep.schema import QUALITY_COLUMNS, Status, table_schema
+from ddp_sweep.schema import Status, table_schema
 from ddp_sweep.training.messages import Evaluation, RankReport
 
 __all__ = ["AttemptResult", "Reporter", "SweepFacts"]
@@ -73,8 +73,8 @@ class Reporter:
 
     folder: ResultsFolder
     facts: SweepFacts
-    metrics: tuple[str, ...] = ()
-    """Names of the metrics that the workload declares."""
+    metrics: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the metrics that the workload declares; whether higher is better."""
     _made: bool = field(default=False, init=False)
 
     def commit(self, result: AttemptResult) -> None:
@@ -245,7 +245,7 @@ def eval_rows(result: AttemptResult) -> list[dict[str, Any]]:
     best = _running_best(evaluations)
     return [
         identity
-        | {name: value for name, value in evaluation.quality.items() if name in QUALITY_COLUMNS}
+        | evaluation.quality
         | {
             "epoch": evaluation.epoch,
             "optimizer_step": evaluation.optimizer_step,

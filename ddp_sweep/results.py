@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.schema import METRIC_PREFIX, SCHEMA_VERSION, TABLES
+from ddp_sweep.schema import HIGHER_IS_BETTER, METRIC_PREFIX, SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,8 @@ class Results:
     folder: ResultsFolder
     spec: dict[str, Any] | None
     """The resolved sweep file, or None where the folder has none that can be read."""
+    declared_metrics: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the metrics that the workload declared; whether higher is better."""
     problems: tuple[str, ...] = ()
     """One sentence for each file that was left out."""
     additions: tuple[SeedAddition, ...] = ()
@@ -154,7 +156,8 @@ class ResultsFolder:
                 "give the folder that `ddp-sweep run` wrote, results/<name> by default"
             )
         problems: list[str] = []
-        frames = {name: self._read_table(name, problems.append) for name in TABLES}
+        tables = {name: self._read_table(name, problems.append) for name in TABLES}
+        frames = {name: _to_frame(table) for name, table in tables.items()}
         spec = self._read_spec(problems.append)
         additions = self._read_additions(problems.append)
         return Results(
@@ -163,18 +166,19 @@ class ResultsFolder:
             steps=frames["steps"],
             folder=self,
             spec=spec,
+            declared_metrics=_directions(tables["trials"].schema),
             problems=tuple(problems),
             additions=additions,
         )
 
-    def _read_table(self, table: str, report: Callable[[str], None]) -> pd.DataFrame:
+    def _read_table(self, table: str, report: Callable[[str], None]) -> pa.Table:
         parts = [TABLES[table].empty_table()]
         for file in _visible_files(self.table(table)):
             try:
                 parts.append(_read_file(file, TABLES[table]))
             except (OSError, pa.ArrowException, ValueError) as error:
                 report(f"{file} was left out: {_first_line(error)}")
-        return _to_frame(pa.concat_tables(parts, promote_options="default"))
+        return pa.concat_tables(_with_metrics_of_all(parts))
 
     def _read_spec(self, report: Callable[[str], None]) -> dict[str, Any] | None:
         spec = _read_yaml(self.spec_file, report)
@@ -241,9 +245,36 @@ def _read_file(file: Path, schema: pa.Schema) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise ValueError(f"it lacks the columns {', '.join(missing)}")
-    metrics = [name for name in table.column_names if name.startswith(METRIC_PREFIX)]
-    full = pa.schema([*schema, *(pa.field(name, pa.float64()) for name in metrics)])
+    metrics = [field for field in table.schema if field.name.startswith(METRIC_PREFIX)]
+    full = pa.schema([*schema, *(field.with_type(pa.float64()) for field in metrics)])
     return table.select(full.names).cast(full)
+
+
+def _with_metrics_of_all(parts: Sequence[pa.Table]) -> list[pa.Table]:
+    """The same tables with every declared metric; null where a table lacks it."""
+    fields = {field.name: field for part in parts for field in part.schema}
+    # The newest file speaks for the metadata of a column; concat_tables would keep the first.
+    full = pa.schema(list(fields.values()))
+    return [
+        pa.table(
+            {
+                name: part[name] if name in part.column_names else pa.nulls(len(part), kind)
+                for name, kind in zip(full.names, full.types, strict=True)
+            },
+            schema=full,
+        )
+        for part in parts
+    ]
+
+
+def _directions(schema: pa.Schema) -> dict[str, bool]:
+    """Whether higher is better in each declared metric that says so."""
+    key = HIGHER_IS_BETTER.encode()
+    return {
+        field.name: field.metadata[key] == b"true"
+        for field in schema
+        if field.metadata and key in field.metadata
+    }
 
 
 def _to_frame(table: pa.Table) -> pd.DataFrame:

@@ -6,12 +6,14 @@ type or its meaning within a schema version. A measurement that does not exist i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import pyarrow as pa
 
 __all__ = [
     "EVALS",
+    "HIGHER_IS_BETTER",
     "METRIC_PREFIX",
     "QUALITY_COLUMNS",
     "SCHEMA_VERSION",
@@ -26,6 +28,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 METRIC_PREFIX = "metric_"
+HIGHER_IS_BETTER = "ddp_sweep.higher_is_better"
+"""Key of the metadata, ``true`` or ``false``, of the column of a declared metric."""
 
 
 class Status(StrEnum):
@@ -206,12 +210,13 @@ STEPS = _schema("steps", _STEPS)
 TABLES: dict[str, pa.Schema] = {"trials": TRIALS, "evals": EVALS, "steps": STEPS}
 
 
-def table_schema(table: str, metrics: tuple[str, ...] = ()) -> pa.Schema:
+def table_schema(table: str, metrics: Mapping[str, bool | None] | None = None) -> pa.Schema:
     """Schema of a table, with a ``metric_<name>`` column for every metric a workload declares.
 
     Args:
         table: ``trials``, ``evals`` or ``steps``.
-        metrics: Names of the declared metrics, without prefix; ``steps`` has none of them.
+        metrics: Columns of the declared metrics, and whether higher is better (None: unknown),
+            which the column keeps as metadata; ``steps`` has none of them.
 
     Raises:
         KeyError: There is no such table.
@@ -219,6 +224,8 @@ def table_schema(table: str, metrics: tuple[str, ...] = ()) -> pa.Schema:
     schema = TABLES[table]
     if table == "steps":
         return schema
-    for name in metrics:
-        schema = schema.append(pa.field(METRIC_PREFIX + name, pa.float64()))
+    for name, higher_is_better in (metrics or {}).items():
+        known = {HIGHER_IS_BETTER: str(higher_is_better).lower()}
+        metadata = None if higher_is_better is None else known
+        schema = schema.append(pa.field(name, pa.float64(), metadata=metadata))
     return schema

@@ -115,8 +115,11 @@ def train(
     left, epoch = samples, 0
     while left > 0:
         order = np.random.default_rng([seed, epoch]).permutation(len(problem.train_y))[:left]
-        for start in range(0, len(order), batch_size):
-            rows = torch.from_numpy(order[start : start + batch_size])
+        starts = list(range(0, len(order), batch_size))
+        if len(order) - starts[-1] == 1 < len(order):
+            starts.pop()  # a single sample at the end belongs to the batch before
+        for batch in np.split(order, starts[1:]):
+            rows = torch.from_numpy(batch)
             optimizer.zero_grad()
             loss = problem.mean_loss(model(problem.train_x[rows]), problem.train_y[rows])
             loss.backward()  # type: ignore[no-untyped-call]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
-from ddp_sweep import Binary, EvaluationOutput, LossSum, Multiclass, Regression
+from ddp_sweep import Binary, EvaluationOutput, LossSum, Metric, Multiclass, Regression
 from ddp_sweep.workloads.digits import Digits
 
 
@@ -248,3 +251,128 @@ class LeavesThread(_Blobs):
 
 def release_threads(_rank: int) -> None:
     _RELEASED.set()
+
+
+class _Counter:
+    """Takes the place of a scheduler, and so counts the steps of the training itself."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+
+
+class Augmented(_Blobs):
+    """Notes the hash of every point it is trained or evaluated on in files of a folder.
+
+    ``listed``: the data set is one of its own, so that loading processes can come into play.
+    ``in_place``: the augmentation writes into the sample that it is given.
+    """
+
+    def __init__(self, folder: str, listed: bool = False, in_place: bool = False) -> None:
+        self.folder = Path(folder)
+        self.listed = listed
+        self.in_place = in_place
+        self.counter: _Counter | None = None
+
+    def build_data(self) -> Any:
+        train, validation = super().build_data()
+        return (_Listed(train), _Listed(validation)) if self.listed else (train, validation)
+
+    def augment(self, sample: Any, generator: torch.Generator) -> Any:
+        point, label = sample
+        noise = torch.randn(point.shape, generator=generator)
+        if self.in_place:
+            point += noise
+            return point, label
+        return point + noise, label
+
+    def build_scheduler(self, _optimizer: torch.optim.Optimizer, _total_steps: int) -> _Counter:
+        self.counter = _Counter()
+        return self.counter
+
+    def training_step(self, model: nn.Module, batch: Any) -> LossSum:
+        points, labels = batch
+        if self.counter is not None:  # neither a probe nor the warm-up
+            self._note(f"train {self.counter.steps}", points)
+        losses = self.loss(model(points), labels)
+        return LossSum(losses.sum(), len(losses))
+
+    def evaluation_step(self, model: nn.Module, batch: Any) -> EvaluationOutput:
+        points, labels = batch
+        self._note("validation", points)
+        outputs = model(points)
+        losses = self.loss(outputs, labels)
+        return EvaluationOutput(
+            losses.sum(), len(losses), labels, outputs[:, 0].double().sigmoid()
+        )
+
+    def _note(self, when: str, points: Tensor) -> None:
+        with (self.folder / f"{os.getpid()}").open("a") as file:
+            for point in points:
+                file.write(f"{when} {hashlib.sha256(point.numpy().tobytes()).hexdigest()}\n")
+
+
+class CountsBatches(Layers):
+    """Fails where an evaluation batch other than the last has another size than it should."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("plain")
+        self.size = size
+
+    def evaluation_step(self, model: nn.Module, batch: Any) -> EvaluationOutput:
+        points, labels = batch
+        assert len(points) in (self.size, 41 % self.size)
+        losses: Tensor = self.loss(model(points), labels)
+        return EvaluationOutput(losses.sum(), len(losses), labels, predictions=labels)
+
+
+def brier(scores: NDArray[np.float64], targets: NDArray[Any]) -> float:
+    """Lower is better."""
+    return float(np.mean((scores - targets) ** 2))
+
+
+def top_two(scores: NDArray[np.float64], targets: NDArray[Any]) -> float:
+    best = np.argsort(scores, axis=1)[:, -2:]
+    return float((best == targets[:, None]).any(axis=1).mean())
+
+
+def undefined(_scores: NDArray[np.float64], _targets: NDArray[Any]) -> float:
+    return float("nan")
+
+
+def largest_error(scores: NDArray[np.float64], targets: NDArray[Any]) -> float:
+    return float(np.abs(scores - targets).max())
+
+
+class Declared(Given):
+    """Outputs known beforehand and metrics of its own."""
+
+    def __init__(self, kind: str, samples: int) -> None:
+        super().__init__(kind, samples)
+        own = {"regression": Metric("largest_error", False, largest_error)}
+        binary = Metric("brier", False, brier) if kind.startswith("binary") else None
+        self.metrics = [
+            own.get(kind) or binary or Metric("top_two", True, top_two),
+            Metric("undefined", True, undefined),
+        ]
+
+
+class Prepared(_Blobs):
+    """Notes in a file who prepared what; builds its data only where that has been done."""
+
+    def __init__(self, folder: str, fault: str = "none", name: str = "data") -> None:
+        self.folder, self.fault, self.name = Path(folder), fault, name
+
+    def prepare(self) -> None:
+        if self.fault == "raises":
+            raise OSError("no such host")
+        time.sleep(0.2)
+        os.environ["LEFT_BY_PREPARE"] = "1"
+        with (self.folder / self.name).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def build_data(self) -> Any:
+        assert (self.folder / self.name).exists(), "data was built before it was prepared"
+        return super().build_data()

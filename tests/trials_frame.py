@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ddp_sweep.analysis import RankedConfiguration, Ranking
 from ddp_sweep.results import ResultsFolder, mark_final
-from ddp_sweep.schema import EVALS, STEPS, TRIALS, table_schema
+from ddp_sweep.schema import EVALS, METRIC_PREFIX, STEPS, TRIALS, table_schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VALIDATION_SAMPLES = 360
@@ -104,7 +104,7 @@ def rows(cells: Iterable[Cell], seeds: int = 5) -> list[dict[str, Any]]:
 
 def table(records: list[dict[str, Any]], metrics: tuple[str, ...] = ()) -> pa.Table:
     """Records as the trials table, columns that are absent null."""
-    schema = table_schema("trials", metrics)
+    schema = table_schema("trials", {METRIC_PREFIX + name: None for name in metrics})
     columns = {name: [record.get(name) for record in records] for name in schema.names}
     return pa.table(columns, schema=schema)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from ddp_sweep.plan import Plan, Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
-from ddp_sweep.spec import SweepSpec
+from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup
 
 __all__ = ["Session"]
@@ -177,6 +177,7 @@ class Session:
                 world_sizes=world_sizes,
                 device_type=cluster.device_type,
                 threads=spec.resources.cpus_per_worker,
+                workload_options=_each_once(trial.workload_options for trial in pending),
             ),
             worker_factory=self.worker_factory,
             resources_per_worker=_resources_per_worker(spec, cluster),
@@ -186,6 +187,10 @@ class Session:
             storage=scratch,
         )
         return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+
+
+def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
+    return tuple({canonical_json(dict(variant)): variant for variant in options}.values())
 
 
 def _resources_per_worker(spec: SweepSpec, cluster: ClusterConnection) -> dict[str, float]:

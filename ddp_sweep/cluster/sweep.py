@@ -30,8 +30,8 @@ from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
-from ddp_sweep.spec import Json, SweepSpec, canonical_json
-from ddp_sweep.training.inspection import inspect_for
+from ddp_sweep.spec import Json, SweepSpec
+from ddp_sweep.training.inspection import Inspected, directions_of_all
 from ddp_sweep.training.worker import Worker
 from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
 
@@ -98,7 +98,8 @@ def run_sweep(
     """
     asked = additions or Additions()
     factory = workload or load_workload(spec.workload, spec.base_dir)
-    plan_for = _planner(spec, located(factory, spec.base_dir))
+    inspected = Inspected(spec, located(factory, spec.base_dir))
+    plan_for = _planner(spec, inspected)
     plan_for(None, ())  # a workload that cannot work is found before the folder is touched
     sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
     folder = ResultsFolder(Path(output).absolute())
@@ -123,7 +124,7 @@ def run_sweep(
         session = Session(
             spec=spec,
             folder=folder,
-            reporter=Reporter(folder, facts),
+            reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
             plan_for=lambda capacity: plan_for(capacity, book.planned()),
             worker_factory=sent,
             progress=progress,
@@ -138,16 +139,12 @@ def run_sweep(
 
 
 def _planner(
-    spec: SweepSpec, factory: WorkloadFactory
+    spec: SweepSpec, inspected: Inspected
 ) -> Callable[[int | None, tuple[MoreSeeds, ...]], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
-    lengths: dict[str, int] = {}
 
     def train_length(options: Mapping[str, Json]) -> int:
-        key = canonical_json(dict(options))
-        if key not in lengths:
-            lengths[key] = inspect_for(spec, factory, options).train_samples
-        return lengths[key]
+        return inspected(options).train_samples
 
     return lambda capacity, more: build_plan(
         spec, capacity=capacity, train_lengths=train_length, more_seeds=more

@@ -89,11 +89,12 @@ def evaluation_step(
 
     def default_step(model: nn.Module, batch: Any) -> EvaluationOutput:  # noqa: ANN401
         outputs, targets = _forward(model, batch, device, precision)
+        # Before the loss, whose own complaint of a wrong shape says less.
+        check_outputs(task, outputs, targets)
         losses, weight = _losses(workload, outputs, targets)
         total = losses.double().sum()
         if isinstance(task, LanguageModel):
             return EvaluationOutput(total, weight, targets)
-        check_outputs(task, outputs, targets)
         scores, values = _scores(task, outputs)
         return EvaluationOutput(total, weight, targets.flatten(), scores, values)
 

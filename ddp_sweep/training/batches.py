@@ -3,19 +3,33 @@
 For a seed and an epoch there is one permutation of the training set. Global batch ``i`` is a slice
 of it, and rank ``r`` takes every ``world_size``-th sample of that slice, from ``r``. So one worker
 with a batch of 64 and two workers with 32 each make the same updates.
+
+Batch norm cannot train on a single sample. So a share is cut into pieces of even size (33 into 17
+and 16, not 32 and 1), a batch of fewer than two samples a rank is dealt out to fewer ranks, and a
+last batch of one sample is joined to the batch before it, whatever the world size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchPlan", "Indices", "StepIndices", "epoch_permutation", "evaluation_shard"]
+__all__ = [
+    "BatchPlan",
+    "Draw",
+    "Indices",
+    "StepIndices",
+    "epoch_permutation",
+    "evaluation_shard",
+]
 
 Indices = NDArray[np.int64]
+Draw: TypeAlias = tuple[Indices, int]
+"""The samples of one batch, and the epoch they are drawn in."""
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> Indices:
@@ -49,6 +63,10 @@ class StepIndices:
     global_samples: int
     epoch: int
 
+    def draws(self) -> Iterator[Draw]:
+        """The micro-batches with their epoch."""
+        return ((part, self.epoch) for part in self.micro_batches)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
@@ -75,37 +93,49 @@ class BatchPlan:
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the trial."""
-        steps_an_epoch = -(-self.num_samples // self.global_batch_size)
         whole, rest = divmod(self.budget, self.num_samples)
-        return whole * steps_an_epoch + -(-rest // self.global_batch_size)
+        return whole * self._steps_of(self.num_samples) + self._steps_of(rest)
+
+    def _steps_of(self, samples: int) -> int:
+        """Optimizer steps of the first so many samples of an epoch."""
+        whole, rest = divmod(samples, self.global_batch_size)
+        joined = rest == 1 and whole > 0
+        return whole + (rest > 0) - joined
+
+    def _size_of(self, samples: int, step: int) -> int:
+        """Size of one of the batches that so many samples of an epoch are cut into."""
+        is_last = step == self._steps_of(samples) - 1
+        return samples - step * self.global_batch_size if is_last else self.global_batch_size
 
     def steps(self) -> Iterator[StepIndices]:
         """Every optimizer step in order."""
         left, epoch = self.budget, 0
         while left > 0:
             order = epoch_permutation(self.num_samples, self.seed, epoch)
-            for start in range(0, min(self.num_samples, left), self.global_batch_size):
-                batch = order[start : start + self.global_batch_size][: left - start]
-                yield self._share(batch, epoch)
-            left -= self.num_samples
+            samples = min(self.num_samples, left)
+            for step in range(self._steps_of(samples)):
+                start = step * self.global_batch_size
+                yield self._share(order[start : start + self._size_of(samples, step)], epoch)
+            left -= samples
             epoch += 1
 
     def distinct_shapes(self) -> list[StepIndices]:
         """One step of each shape that occurs in the trial, that of the largest batch first."""
         order = epoch_permutation(self.num_samples, self.seed, 0)
-        first = min(self.budget, self.num_samples)
-        sizes = [min(self.global_batch_size, first)]
-        sizes.append(first % self.global_batch_size)
-        if self.budget > self.num_samples:
-            sizes.append(self.budget % self.num_samples % self.global_batch_size)
-        return [self._share(order[:size], 0) for size in dict.fromkeys(sizes) if size > 0]
+        parts = {min(self.budget, self.num_samples), self.budget % self.num_samples} - {0}
+        sizes = {
+            self._size_of(samples, step)
+            for samples in parts
+            for step in (0, self._steps_of(samples) - 1)
+        }
+        return [self._share(order[:size], 0) for size in sorted(sizes, reverse=True)]
 
     def _share(self, batch: Indices, epoch: int) -> StepIndices:
-        share = batch[self.rank :: self.world_size]
-        size = self.per_worker_batch_size
-        idle = len(share) == 0
-        if idle:
-            # Two samples where a micro-batch may have two: batch norm refuses to train on one.
-            share = batch[: min(2, size)]
-        micro = tuple(share[at : at + size] for at in range(0, len(share), size))
-        return StepIndices(micro, idle, len(batch), epoch)
+        least = min(2, self.per_worker_batch_size)
+        sharing = max(1, min(self.world_size, len(batch) // least))
+        idle = self.rank >= sharing
+        share = batch[:least] if idle else batch[self.rank :: sharing]
+        pieces = -(-len(share) // self.per_worker_batch_size)
+        # Asked first, since cutting takes ten times as long as all else here.
+        parts = (share,) if pieces == 1 else tuple(np.array_split(share, pieces))
+        return StepIndices(parts, idle, len(batch), epoch)

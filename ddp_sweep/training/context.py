@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ddp_sweep.schema import Status
@@ -48,6 +48,7 @@ class TrialContext:
         budget: Samples to train on.
         evaluations: Evaluations over the budget.
         target: Metrics that stop the clock of the time to target.
+        declared: Columns of the metrics that the workload declares; whether higher is better.
         deadline: ``now()`` after which the trial is given up; None for never.
         emit_progress: Gets a dictionary now and then; must not block.
         now: Clock in seconds.
@@ -62,6 +63,7 @@ class TrialContext:
         budget: int,
         evaluations: int,
         target: dict[str, float],
+        declared: Mapping[str, bool] | None = None,
         deadline: float | None,
         emit_progress: Callable[[Progress], None],
         now: Callable[[], float] = time.perf_counter,
@@ -82,6 +84,7 @@ class TrialContext:
         self._budget = budget
         self._planned_evaluations = evaluations
         self._target = target
+        self._declared = declared or {}
         self._deadline = deadline
         self._emit = emit_progress
         self._now = now
@@ -183,12 +186,28 @@ class TrialContext:
             quality=quality,
         )
         self.evaluations.append(evaluation)
-        if self.time_to_target_s is None and self._target and _meets(quality, self._target):
+        if self.time_to_target_s is None and self._target and self._meets_target(quality):
             self.time_to_target_s = self.clock.train_time_s
             self.samples_to_target = self.samples
         loss = quality["val_loss"]
         if loss is not None and not math.isfinite(loss):
             raise Stopped(Status.DIVERGED, f"validation loss is {loss} at step {self.steps}")
+
+    def _meets_target(self, quality: Mapping[str, Any]) -> bool:
+        for name, wanted in self._target.items():
+            value = quality.get(name)
+            if value is None:
+                return False
+            # Asked this way round, a value that is no number does not meet anything.
+            if not (value >= wanted if self._higher_is_better(name) else value <= wanted):
+                return False
+        return True
+
+    def _higher_is_better(self, name: str) -> bool:
+        known = METRICS.get(name)
+        if known is None:
+            return self._declared.get(name, True)
+        return known.higher_is_better is not False
 
     @property
     def best_epoch(self) -> float | None:
@@ -196,16 +215,3 @@ class TrialContext:
         losses = [(e.quality["val_loss"], e.epoch) for e in self.evaluations]
         known = [pair for pair in losses if pair[0] is not None and math.isfinite(pair[0])]
         return min(known)[1] if known else None
-
-
-def _meets(quality: dict[str, Any], target: dict[str, float]) -> bool:
-    for name, wanted in target.items():
-        value = quality.get(name)
-        if value is None:
-            return False
-        metric = METRICS.get(name)
-        higher_is_better = metric is None or metric.higher_is_better is not False
-        # Asked this way round, a value that is no number does not meet anything.
-        if not (value >= wanted if higher_is_better else value <= wanted):
-            return False
-    return True

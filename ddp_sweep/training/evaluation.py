@@ -7,7 +7,7 @@ confusion matrix, and metrics come from those sums alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.metrics import (
     RegressionSums,
     classification_metrics,
+    declared_value,
     perplexity,
     regression_metrics,
     score_metrics,
@@ -30,6 +31,7 @@ from ddp_sweep.workload import (
     Binary,
     EvaluationOutput,
     LanguageModel,
+    Metric,
     Multiclass,
     Regression,
     Task,
@@ -127,6 +129,7 @@ class Evaluator:
         task: Names the metrics.
         batch_size: Samples of one forward pass.
         ranks: The ranks of the trial.
+        metrics: Metrics that the workload declares.
         emit_progress: Gets a dictionary now and then; must not block.
     """
 
@@ -139,6 +142,7 @@ class Evaluator:
         *,
         batch_size: int,
         ranks: Ranks,
+        metrics: Sequence[Metric] = (),
         emit_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self._model = model
@@ -146,6 +150,7 @@ class Evaluator:
         self._step = step
         self._task = task
         self._ranks = ranks
+        self._metrics = metrics
         self._emit = emit_progress
         self._last_sign_s = time.monotonic()
         classes = task.num_classes if isinstance(task, Binary | Multiclass) else 0
@@ -173,11 +178,11 @@ class Evaluator:
         sums = EvaluationSums(self._classes, self._ranks.device)
         outputs: list[EvaluationOutput] = []
         with torch.no_grad():
-            for batch in self._source.stream(self._batches):
+            for batch in self._source.stream_again(self._batches):
                 self._show_life()
                 output = self._step(self._model, batch)
                 sums.add(output)
-                if self._classes:
+                if self._classes or self._metrics:
                     outputs.append(
                         output if self._gathers_scores else replace(output, scores=None)
                     )
@@ -192,11 +197,17 @@ class Evaluator:
             quality |= regression_metrics(
                 RegressionSums(sums.count, absolute, squared, sums.deviation)
             )
+            if self._metrics:
+                quality |= self._declared_of_values(outputs)
         elif isinstance(self._task, LanguageModel):
             quality["perplexity"] = perplexity(loss, weight)
         else:
             quality |= self._classification(sums.confusion, outputs)
         return quality, sums.count
+
+    def close(self) -> None:
+        """End what loads the validation set."""
+        self._source.close()
 
     def _show_life(self) -> None:
         """Tell now and then that evaluation goes on: a long one is no stall."""
@@ -223,7 +234,19 @@ class Evaluator:
         if self._ranks.total(len(outputs) - len(scores)) == 0:
             gathered = self._gathered(scores, columns, torch.float64)
             quality |= score_metrics(targets, gathered, positive)
+            quality |= self._declared(gathered, targets)
         return quality
+
+    def _declared_of_values(self, outputs: list[EvaluationOutput]) -> dict[str, float | None]:
+        values = [o.predictions.double() for o in outputs if o.predictions is not None]
+        targets = [o.targets.double() for o in outputs]
+        return self._declared(
+            self._gathered(values, (), torch.float64), self._gathered(targets, (), torch.float64)
+        )
+
+    def _declared(self, scores: Any, targets: Any) -> dict[str, float | None]:  # noqa: ANN401
+        """The workload's own metrics; every rank has the same scores and finds the same."""
+        return {metric.column: declared_value(metric, scores, targets) for metric in self._metrics}
 
     def _gathered(
         self,

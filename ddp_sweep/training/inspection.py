@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ddp_sweep.errors import SpecError, WorkloadError
 from ddp_sweep.spec import DataSettings, Json, SweepSpec, canonical_json
-from ddp_sweep.training.batch_steps import evaluation_step, training_step
-from ddp_sweep.training.batches import Indices
+from ddp_sweep.spec.metrics import split_class
+from ddp_sweep.training.first_batch import try_members
 from ddp_sweep.training.isolation import seed_everything
 from ddp_sweep.training.label_counts import class_counts
-from ddp_sweep.training.loading import BatchSource
-from ddp_sweep.training.step_checks import check_labels
+from ddp_sweep.training.members import called, check_members, naming_errors
+from ddp_sweep.training.step_checks import listed
 from ddp_sweep.workload import (
-    Binary,
-    LanguageModel,
-    Multiclass,
-    Regression,
     Task,
     Workload,
     WorkloadFactory,
-    user_traceback,
+    declared_metrics,
+    directions,
 )
 
-__all__ = ["Inspected", "WorkloadFacts", "inspect_for", "inspect_workload"]
+__all__ = ["Inspected", "WorkloadFacts", "directions_of_all", "inspect_for", "inspect_workload"]
 
-_REQUIRED = ("task", "build_model", "build_data", "loss")
-_NOT_YET = ("augment", "metrics", "prepare")
-_PROBE_SAMPLES = 4
 _REPLACES = {
     "build_optimizer": ("optimizer", "weight_decay"),
     "build_scheduler": ("schedule", "warmup_fraction"),
@@ -51,6 +43,8 @@ class WorkloadFacts:
         train_samples: Size of the training set.
         validation_samples: Size of the validation set.
         replaced_settings: Keys of ``training`` that the workload's own members make void.
+        declared: Columns of the metrics that it declares; whether higher is better.
+        unused_parameters: Trainable parameters that one small batch gave no gradient.
         validation_class_counts: Validation samples of each class; None where the labels are not
             in memory, or there are no classes.
     """
@@ -59,27 +53,47 @@ class WorkloadFacts:
     train_samples: int
     validation_samples: int
     replaced_settings: tuple[str, ...] = ()
+    declared: Mapping[str, bool] | None = None
+    unused_parameters: tuple[str, ...] = ()
     validation_class_counts: tuple[int, ...] | None = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics that the workload yields."""
+        return (*self.task.metrics, *(self.declared or {}))
 
-def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> WorkloadFacts:
+
+def inspect_workload(
+    factory: WorkloadFactory,
+    options: Mapping[str, Json],
+    data: DataSettings | None = None,
+    *,
+    loading_processes: bool = False,
+) -> WorkloadFacts:
     """Build a workload's data and model and put one small batch through both steps, on the CPU.
+
+    Args:
+        factory: Makes the workload.
+        options: Its options.
+        data: How samples will be loaded; as by default if None.
+        loading_processes: Whether processes of their own will load them.
 
     Raises:
         WorkloadError: A member is missing, raises, or returns something else than it should; the
             message names the member, what was expected and what came.
     """
-    workload = _called("the workload", lambda: factory(**options))
-    _check_members(workload)
+    _check_options(factory, options)
+    plain: Workload = called("the workload itself", lambda: factory(**options))
+    check_members(plain)
+    workload = naming_errors(plain)
+    declared = directions(declared_metrics(workload))
+    if hasattr(workload, "prepare"):
+        workload.prepare()
     seed_everything(0)
     train, validation = _data(workload)
-    model = _called("build_model", workload.build_model)
-    if not isinstance(model, nn.Module):
-        raise WorkloadError(
-            f"build_model: expected a torch.nn.Module, got an object of type "
-            f"{type(model).__name__}"
-        )
-    _try_batch(workload, model, train, validation)
+    unused = try_members(
+        workload, train, validation, data or DataSettings(), loading_processes=loading_processes
+    )
     replaced = [
         key for member, keys in _REPLACES.items() if hasattr(workload, member) for key in keys
     ]
@@ -88,6 +102,8 @@ def inspect_workload(factory: WorkloadFactory, options: Mapping[str, Json]) -> W
         len(train),  # type: ignore[arg-type]
         len(validation),  # type: ignore[arg-type]
         tuple(replaced),
+        declared,
+        unused,
         class_counts(workload.task, validation),
     )
 
@@ -98,12 +114,16 @@ def inspect_for(
     """Look a workload over and check that it yields and heeds what a sweep file asks for.
 
     Raises:
-        WorkloadError: As :func:`inspect_workload` does.
-        SpecError: A metric is named that the task lacks, or an axis is swept that the workload's
-            own optimizer or scheduler makes void.
+        WorkloadError: As :func:`inspect_workload` does; or a parameter is never used, which
+            several workers would wait for.
+        SpecError: A metric is named that the workload lacks, or an axis is swept that the
+            workload's own optimizer or scheduler makes void.
     """
-    facts = inspect_workload(factory, options)
-    spec.require_metrics(facts.task.metrics)
+    facts = inspect_workload(
+        factory, options, spec.data, loading_processes=_has_loading_processes(spec)
+    )
+    spec.require_metrics(facts.metrics)
+    _check_floors(spec, facts)
     void = [key for key in facts.replaced_settings if key in spec.sweep.axes]
     if void:
         raise SpecError(
@@ -116,6 +136,7 @@ def inspect_for(
                 for key in void
             ]
         )
+    _check_unused(spec, facts.unused_parameters)
     return facts
 
 
@@ -144,41 +165,71 @@ class Inspected:
         return self._facts[key]
 
 
-def _called(member: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """The result of a user's function; its error with the user's part of the traceback."""
+def directions_of_all(variants: Iterable[WorkloadFacts]) -> dict[str, bool]:
+    """Columns of the metrics that any variant of a workload declares.
+
+    Raises:
+        WorkloadError: Two variants disagree on whether higher is better.
+    """
+    found: dict[str, bool] = {}
+    for facts in variants:
+        for name, higher_is_better in (facts.declared or {}).items():
+            if found.setdefault(name, higher_is_better) != higher_is_better:
+                raise WorkloadError(
+                    f"metrics: for {name} higher is better with some workload_options and lower "
+                    "with others; give it two names"
+                )
+    return found
+
+
+def _has_loading_processes(spec: SweepSpec) -> bool:
+    workers = spec.data.loader_workers
+    return spec.resources.device == "gpu" if workers == "auto" else workers > 0
+
+
+def _check_floors(spec: SweepSpec, facts: WorkloadFacts) -> None:
+    problems = [
+        spec.problem(
+            ("quality", "floors", name),
+            "a floor is a least value, and the workload says that this metric is better when "
+            "lower; give it a margin instead",
+        )
+        for name in spec.quality.floors
+        if (facts.declared or {}).get(split_class(name)[0]) is False
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def _check_unused(spec: SweepSpec, unused: tuple[str, ...]) -> None:
+    ddp = spec.training.ddp
+    world_sizes = [size for size in spec.sweep.world_size if size > 1]
+    if not unused or not world_sizes or ddp.find_unused_parameters or ddp.static_graph:
+        return
+    raise WorkloadError(
+        f"build_model: {listed(unused)} got no gradient from the first batch, and several workers "
+        "would wait for it; freeze them with requires_grad_(False), or set "
+        "training.ddp.find_unused_parameters: true"
+    )
+
+
+def _check_options(factory: WorkloadFactory, options: Mapping[str, Json]) -> None:
     try:
-        return call()
-    except WorkloadError:
-        raise
-    except Exception as error:
-        raise WorkloadError(f"{member} raised an error:\n{user_traceback(error)}") from error
-
-
-def _check_members(workload: Workload) -> None:
-    missing = [name for name in _REQUIRED if not hasattr(workload, name)]
-    # A training_step of one's own makes `loss` superfluous if evaluation has its own as well.
-    if hasattr(workload, "training_step") and hasattr(workload, "evaluation_step"):
-        missing = [name for name in missing if name != "loss"]
-    if missing:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        name = getattr(factory, "__name__", "the workload")
+        allowed = ", ".join(signature.parameters) or "none"
         raise WorkloadError(
-            f"{type(workload).__name__} lacks {', '.join(missing)}; a workload has "
-            f"{', '.join(_REQUIRED)}"
-        )
-    if not isinstance(workload.task, Binary | Multiclass | Regression | LanguageModel):
-        raise WorkloadError(
-            "task: expected Binary(...), Multiclass(...), Regression() or LanguageModel() from "
-            f"ddp_sweep, got {workload.task!r}"
-        )
-    unsupported = [name for name in _NOT_YET if hasattr(workload, name)]
-    if unsupported:
-        raise WorkloadError(
-            f"{type(workload).__name__} has {', '.join(unsupported)}, which this version does not "
-            "use yet; remove it, so that nothing is left out without being seen"
-        )
+            f"workload_options: {name} {error}; the options it takes: {allowed}"
+        ) from None
 
 
 def _data(workload: Workload) -> tuple[Dataset[Any], Dataset[Any]]:
-    data = _called("build_data", workload.build_data)
+    data = workload.build_data()
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise WorkloadError(
             f"build_data: expected (training set, validation set), got an object of type "
@@ -198,38 +249,3 @@ def _data(workload: Workload) -> tuple[Dataset[Any], Dataset[Any]]:
         if len(dataset) == 0:
             raise WorkloadError(f"build_data: the {name} set is empty")
     return data[0], data[1]
-
-
-def _try_batch(
-    workload: Workload, model: nn.Module, train: Dataset[Any], validation: Dataset[Any]
-) -> None:
-    device = torch.device("cpu")
-    settings = DataSettings()
-    for dataset in (train, validation):
-        _check_all_labels(workload.task, dataset)
-    source = BatchSource(train, workload, settings, device)
-    batch = _called("the training set", lambda: source.fetch(_first_few(len(source))))
-    step = training_step(workload, device, "float32")
-    result = _called("training on a small batch", lambda: step(model.train(), batch))
-    if not result.total.requires_grad:
-        raise WorkloadError(
-            "the training loss has no gradient: does the model have trainable parameters, and "
-            "does the loss come from its outputs?"
-        )
-    source = BatchSource(validation, workload, settings, device)
-    batch = _called("the validation set", lambda: source.fetch(_first_few(len(source))))
-    evaluate = evaluation_step(workload, device, "float32", 0.5)
-    with torch.no_grad():
-        _called("evaluating a small batch", lambda: evaluate(model.eval(), batch))
-
-
-def _first_few(samples: int) -> Indices:
-    return np.arange(min(_PROBE_SAMPLES, samples))
-
-
-def _check_all_labels(task: Task, dataset: Dataset[Any]) -> None:
-    """Check every label where they are in memory; others are checked as they are evaluated."""
-    if type(dataset) is TensorDataset and len(dataset.tensors) == 2:
-        labels = dataset.tensors[1]
-        if isinstance(labels, Tensor):
-            check_labels(task, labels)

@@ -56,7 +56,7 @@ class GradientProbe:
         # Fetched once, since a data set may augment at random.
         # Kept on the host: batches are accumulated because the device cannot hold them all.
         host = torch.device("cpu")
-        self._batches = [move_batch(source.fetch(part), host) for part in indices.micro_batches]
+        self._batches = [move_batch(source.fetch(*draw), host) for draw in indices.draws()]
         self._random = RandomState()
         share = 0.0 if indices.idle else 1.0
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from ddp_sweep.spec import DataSettings
-from ddp_sweep.training.batches import Indices
+from ddp_sweep.training.augmentation import AugmentedDataset
+from ddp_sweep.training.batches import Draw, Indices
 from ddp_sweep.workload import Workload
 
 __all__ = ["BatchSource", "move_batch"]
@@ -23,9 +24,11 @@ class BatchSource:
 
     Args:
         dataset: Map-style data set.
-        workload: For its ``collate``, where it has one.
+        workload: For its ``collate`` and ``augment``, where it has them.
         settings: ``loader_workers`` and ``pin_memory``.
         device: Where the batches are needed.
+        augmentation_seed: Seed of the trial, for the training set, which alone is augmented;
+            None for a validation set.
     """
 
     def __init__(
@@ -34,58 +37,98 @@ class BatchSource:
         workload: Workload,
         settings: DataSettings,
         device: torch.device,
+        *,
+        augmentation_seed: int | None = None,
     ) -> None:
-        self._dataset = dataset
         self._collate = getattr(workload, "collate", None)
+        augment = getattr(workload, "augment", None)
+        self._augmented = augment is not None and augmentation_seed is not None
+        if augment is not None and augmentation_seed is not None:
+            dataset = AugmentedDataset(dataset, augment, augmentation_seed)
+        self._dataset = dataset
         self._device = device
+        # A subclass may compute its samples; an augmented data set does.
         self._in_memory = type(dataset) is TensorDataset and self._collate is None
         self._loader_workers = self._resolve_workers(settings)
-        self._pin = settings.pin_memory
-        if self._pin == "auto":
-            self._pin = device.type == "cuda"
+        # Memory is pinned for copies to a GPU; there is nothing to pin it for on a CPU.
+        self._pin = device.type == "cuda" and settings.pin_memory is not False
+        self._kept: DataLoader[Any] | None = None
 
     def _resolve_workers(self, settings: DataSettings) -> int:
+        if self._in_memory:
+            return 0
         if settings.loader_workers != "auto":
             return settings.loader_workers
         # On a CPU a loading process would take the cores that the training is timed on.
-        return 0 if self._in_memory or self._device.type == "cpu" else 2
+        return 0 if self._device.type == "cpu" else 2
 
     def __len__(self) -> int:
         return len(self._dataset)  # type: ignore[arg-type]
 
-    def stream(self, batches: Iterable[Indices]) -> Iterator[Any]:
-        """The batches of a sequence of indices, fetched ahead by loading processes if any."""
+    @property
+    def loader_workers(self) -> int:
+        """Processes that load samples; 0 where this process does."""
+        return self._loader_workers
+
+    def stream(self, draws: Iterable[Draw]) -> Iterator[Any]:
+        """The batches of a sequence of draws, fetched ahead by loading processes if any."""
         if self._in_memory:
-            return (self.fetch(indices) for indices in batches)
-        loader: DataLoader[Any] = DataLoader(
-            self._dataset,
-            batch_sampler=_Sampler(batches),
-            num_workers=self._loader_workers,
-            collate_fn=self._collate,
-            pin_memory=bool(self._pin),
-        )
+            return (self.fetch(indices) for indices, _ in draws)
+        loader = self._loader(self._keys(indices, epoch) for indices, epoch in draws)
         return (move_batch(batch, self._device) for batch in loader)
 
-    def fetch(self, indices: Indices) -> Any:  # noqa: ANN401 - a batch is what the user makes it
+    def stream_again(self, batches: Sequence[Indices]) -> Iterator[Any]:
+        """The same batches at every call; loading processes stay until :meth:`close`."""
+        if self._in_memory:
+            return (self.fetch(indices) for indices in batches)
+        if self._kept is None:
+            keys = [self._keys(indices, 0) for indices in batches]
+            self._kept = self._loader(keys, stay=self._loader_workers > 0)
+        return (move_batch(batch, self._device) for batch in self._kept)
+
+    def close(self) -> None:
+        """End the loading processes that were kept."""
+        # They end with the last reference to the loader's iterator.
+        self._kept = None
+
+    def fetch(self, indices: Indices, epoch: int = 0) -> Any:  # noqa: ANN401 - the user's batch
         """One batch, at once and in this process."""
         if self._in_memory:
             assert isinstance(self._dataset, TensorDataset)
             rows = torch.from_numpy(indices)
-            batch: Any = tuple(tensor[rows] for tensor in self._dataset.tensors)
+            parts = (tensor[rows] for tensor in self._dataset.tensors)
+            batch: Any = tuple(part.pin_memory() if self._pin else part for part in parts)
         else:
             collate = self._collate or default_collate
-            batch = collate([self._dataset[int(index)] for index in indices])
+            batch = collate([self._dataset[key] for key in self._keys(indices, epoch)])
         return move_batch(batch, self._device)
+
+    def _keys(self, indices: Indices, epoch: int) -> list[Any]:
+        rows: list[int] = indices.tolist()
+        return [(epoch, row) for row in rows] if self._augmented else rows
+
+    def _loader(self, keys: Iterable[list[Any]], *, stay: bool = False) -> DataLoader[Any]:
+        return DataLoader(
+            self._dataset,
+            batch_sampler=_Sampler(keys),
+            num_workers=self._loader_workers,
+            collate_fn=self._collate,
+            pin_memory=self._pin,
+            persistent_workers=stay,
+            # The seeds of loading processes come from here and not from the global generator,
+            # whose numbers (dropout) would else depend on how many loaders were started.
+            generator=torch.Generator().manual_seed(0),
+        )
 
 
 class _Sampler:
-    """A batch sampler over a given sequence; the loader asks for it only once."""
+    """A batch sampler over given batches of keys."""
 
-    def __init__(self, batches: Iterable[Indices]) -> None:
+    def __init__(self, batches: Iterable[list[Any]]) -> None:
         self._batches = batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (indices.tolist() for indices in self._batches)
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self._batches)
 
 
 def move_batch(batch: Any, device: torch.device) -> Any:  # noqa: ANN401 - any nesting

@@ -64,8 +64,8 @@ def train(
         Stopped: The trial ended before; on every rank at the same step.
     """
     steps, ahead = itertools.tee(plan.steps())
-    indices = (part for step in ahead for part in step.micro_batches)
-    batches = _TimedBatches(source.stream(indices))
+    draws_ahead = itertools.chain.from_iterable(step.draws() for step in ahead)
+    batches = _TimedBatches(source.stream(draws_ahead))
     context.start_clock()
     for step in steps:
         rate.before_step(context.steps)

@@ -5,6 +5,7 @@ Everything here is plain data that can be pickled; nothing holds a tensor or a m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ddp_sweep.plan import Trial
 from ddp_sweep.schema import Status
-from ddp_sweep.spec import DataSettings, QualitySettings
+from ddp_sweep.spec import DataSettings, Json, QualitySettings
 
 __all__ = ["Evaluation", "RankFailure", "RankReport", "StepRecord", "TrialRequest", "WorkerSetup"]
 
@@ -32,6 +33,8 @@ class WorkerSetup:
     device_type: Literal["cpu", "cuda"]
     threads: int
     """Threads torch may use in this worker."""
+    workload_options: tuple[Mapping[str, Json], ...] = ()
+    """Options of the trials to come, each once; the workload is prepared for each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Metrics from sufficient statistics: a confusion matrix, sums, or all scores. Numpy only.
+"""Metrics from sufficient statistics: a confusion matrix, sums, or all scores.
 
 Never an average of averages. An undefined quotient is 0 where scikit-learn says 0 (precision
 without a predicted positive), so that a model that predicts nothing does not drop out of a mean.
@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.workload import Metric
+
 __all__ = [
     "RegressionSums",
     "auroc",
     "average_precision",
     "classification_metrics",
+    "declared_value",
     "perplexity",
     "regression_metrics",
     "score_metrics",
@@ -117,6 +121,22 @@ def perplexity(loss: float, tokens: float) -> float | None:
         return math.exp(loss / tokens) if tokens else None
     except OverflowError:
         return None
+
+
+def declared_value(metric: Metric, scores: Floats, targets: NDArray[Any]) -> float | None:
+    """What a workload's own metric makes of all scores; None where it is no finite number.
+
+    Raises:
+        WorkloadError: The function returned something else than a number.
+        Exception: Whatever the function raises.
+    """
+    value = metric.function(scores, targets)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise WorkloadError(
+            f"metrics: the function of {metric.name} returned an object of type "
+            f"{type(value).__name__}; expected a number"
+        )
+    return float(value) if math.isfinite(value) else None
 
 
 def score_metrics(targets: Ints, scores: Floats, positive: int | None) -> dict[str, float | None]:

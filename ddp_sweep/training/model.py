@@ -7,13 +7,43 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.spec import TrainingSettings
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.step_checks import listed
 from ddp_sweep.workload import Workload
 
-__all__ = ["build_model", "wrap_model"]
+__all__ = ["build_model", "check_model", "wrap_model"]
+
+
+def check_model(model: object) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        WorkloadError: It is no module, its parameters have no values yet, or none is trainable.
+    """
+    if not isinstance(model, nn.Module):
+        raise WorkloadError(
+            f"build_model: expected a torch.nn.Module, got an object of type "
+            f"{type(model).__name__}"
+        )
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    lazy = [name for name, tensor in tensors if is_lazy(tensor)]
+    if lazy:
+        raise WorkloadError(
+            f"build_model: {listed(lazy)} gets a shape only from the first batch; put a batch "
+            "through the model in build_model"
+        )
+    without_values = [name for name, tensor in tensors if tensor.is_meta]
+    if without_values:
+        raise WorkloadError(
+            f"build_model: {listed(without_values)} is on the device meta and so has no values; "
+            "expected a model on the CPU, which is moved to its device afterwards"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise WorkloadError("build_model: no parameter of the model requires a gradient")
 
 
 def build_model(workload: Workload, ranks: Ranks, settings: TrainingSettings) -> nn.Module:
@@ -24,11 +54,7 @@ def build_model(workload: Workload, ranks: Ranks, settings: TrainingSettings) ->
             asked for on a CPU.
     """
     model = workload.build_model()
-    if not isinstance(model, nn.Module):
-        raise WorkloadError(
-            f"build_model: expected a torch.nn.Module, got an object of type "
-            f"{type(model).__name__}"
-        )
+    check_model(model)
     model = model.to(ranks.device).train()
     if settings.synchronized_batch_norm:
         if ranks.device.type == "cpu":

@@ -10,9 +10,10 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.spec import TrainingSettings
+from ddp_sweep.training.step_checks import listed
 from ddp_sweep.workload import Workload
 
-__all__ = ["LearningRate", "build_optimizer", "rate_factor"]
+__all__ = ["LearningRate", "build_optimizer", "build_scheduler", "rate_factor"]
 
 _MOMENTUM = 0.9
 
@@ -33,6 +34,7 @@ def build_optimizer(
                 f"build_optimizer: expected a torch.optim.Optimizer, got an object of type "
                 f"{type(optimizer).__name__}"
             )
+        _check_parameters(optimizer, model)
         return optimizer
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -43,6 +45,40 @@ def build_optimizer(
     if settings.optimizer == "adamw":
         return AdamW(parameters, **options)
     return SGD(parameters, momentum=_MOMENTUM, **options)
+
+
+def _check_parameters(optimizer: Optimizer, model: nn.Module) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    left_out = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if left_out:
+        raise WorkloadError(
+            f"build_optimizer: the optimizer lacks {len(left_out)} of the model's trainable "
+            f"parameters ({listed(left_out)}); give it all of them, or freeze those with "
+            "requires_grad_(False) in build_model"
+        )
+    if held - {id(p) for p in model.parameters()}:
+        raise WorkloadError(
+            "build_optimizer: the optimizer holds parameters that are not of the model it was "
+            "given; take them from the argument `model`"
+        )
+
+
+def build_scheduler(workload: Workload, optimizer: Optimizer, total_steps: int) -> Any:  # noqa: ANN401
+    """The workload's own scheduler, whose ``step()`` is called after every step; None without.
+
+    Raises:
+        WorkloadError: ``build_scheduler`` returned something else.
+    """
+    own = getattr(workload, "build_scheduler", None)
+    if own is None:
+        return None
+    scheduler = own(optimizer, total_steps)
+    if not callable(getattr(scheduler, "step", None)):
+        raise WorkloadError(
+            f"build_scheduler: expected a torch.optim.lr_scheduler.LRScheduler, got an object of "
+            f"type {type(scheduler).__name__}"
+        )
+    return scheduler
 
 
 def rate_factor(step: int, total_steps: int, warmup_steps: int, schedule: str) -> float:
@@ -81,8 +117,7 @@ class LearningRate:
         self._warmup_steps = round(warmup_fraction * total_steps)
         self._schedule = settings.schedule
         self._factor = 1.0
-        own = getattr(workload, "build_scheduler", None)
-        self._scheduler = own(optimizer, total_steps) if own is not None else None
+        self._scheduler = build_scheduler(workload, optimizer, total_steps)
         self.before_step(0)
 
     @property

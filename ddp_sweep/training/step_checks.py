@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ddp_sweep.errors import WorkloadError
@@ -19,11 +21,17 @@ from ddp_sweep.workload import (
 __all__ = [
     "check_labels",
     "check_outputs",
+    "check_probabilities",
+    "check_tokens",
     "checked_losses",
     "checked_output",
     "checked_sum",
     "describe",
+    "describe_batch",
+    "listed",
 ]
+
+_MOST_DESCRIBED = 6
 
 
 def check_outputs(task: Task, outputs: Tensor, targets: Tensor) -> None:
@@ -52,6 +60,24 @@ def _wrong_shape(task: Task, outputs: Tensor, what: str, allowed: str) -> Worklo
         f"the model returned shape {list(outputs.shape)}; a {type(task).__name__} task expects "
         f"{what}, shape {allowed}"
     )
+
+
+def check_tokens(task: LanguageModel, targets: Tensor, vocabulary: int) -> None:
+    """Refuse token ids that the model has no logit for.
+
+    Raises:
+        WorkloadError: One is negative or too large, and is not ``ignore_index``.
+    """
+    counted = targets[targets != task.ignore_index]
+    if len(counted) == 0:
+        return
+    low, high = counted.min().item(), counted.max().item()
+    if low < 0 or high >= vocabulary:
+        raise WorkloadError(
+            f"targets lie between {low} and {high}, and the model returned logits for a "
+            f"vocabulary of {vocabulary}; allowed are 0 to {vocabulary - 1}, and "
+            f"{task.ignore_index} (ignore_index) for a place that does not count"
+        )
 
 
 def checked_losses(task: Task, losses: Any, targets: Tensor) -> Tensor:  # noqa: ANN401
@@ -153,11 +179,28 @@ def check_labels(task: Task, labels: Tensor, what: str = "labels") -> None:
         )
 
 
+def check_probabilities(task: Task, scores: Tensor) -> None:
+    """Refuse scores that are no probabilities, such as logits.
+
+    Raises:
+        WorkloadError: A score lies outside 0 to 1, or is no number.
+    """
+    low, high = scores.min().item(), scores.max().item()
+    if isinstance(task, Binary | Multiclass) and not (low >= 0 and high <= 1 + 1e-6):
+        function = "sigmoid()" if isinstance(task, Binary) else "softmax(dim=1)"
+        raise WorkloadError(
+            f"evaluation_step: EvaluationOutput.scores lie between {low:.4g} and {high:.4g}; "
+            f"expected probabilities, from 0 to 1: take {function} of logits"
+        )
+
+
 def describe(value: Any) -> str:  # noqa: ANN401
     """A value in words: its kind and its shape or length."""
     if isinstance(value, Tensor):
         kind = str(value.dtype).removeprefix("torch.")
         return f"a tensor of shape {list(value.shape)} and dtype {kind}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {list(value.shape)} and dtype {value.dtype}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)} elements"
     if isinstance(value, dict):
@@ -165,3 +208,18 @@ def describe(value: Any) -> str:  # noqa: ANN401
     if value is None:
         return "None"
     return f"an object of type {type(value).__name__}"
+
+
+def describe_batch(batch: Any) -> str:  # noqa: ANN401
+    """As `describe`, with the elements of a tuple, list or dict of a few."""
+    if isinstance(batch, list | tuple) and 0 < len(batch) <= _MOST_DESCRIBED:
+        return f"({', '.join(describe(value) for value in batch)})"
+    if isinstance(batch, dict) and 0 < len(batch) <= _MOST_DESCRIBED:
+        return f"{{{', '.join(f'{key}: {describe(value)}' for key, value in batch.items())}}}"
+    return describe(batch)
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -18,6 +18,7 @@ from ddp_sweep.training.batches import BatchPlan
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.hardware import device_name
 from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
 from ddp_sweep.training.integrity import (
     DrawCounter,
@@ -39,7 +40,7 @@ from ddp_sweep.training.optimization import LearningRate, build_optimizer
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
 from ddp_sweep.training.snapshot import Snapshot
-from ddp_sweep.workload import LanguageModel, WorkloadFactory
+from ddp_sweep.workload import LanguageModel, WorkloadFactory, declared_metrics, directions
 
 __all__ = ["RankTrial"]
 
@@ -101,7 +102,9 @@ class RankTrial:
         # Ranks draw different random numbers (dropout) from here on; rank 0 those of one worker.
         seed_everything(trial.seed + 1_000_003 * self._ranks.rank)
         self._workload, self._model = workload, model
-        self._source = BatchSource(train_data, workload, self._request.data, device)
+        self._source = BatchSource(
+            train_data, workload, self._request.data, device, augmentation_seed=trial.seed
+        )
         self._plan = self._batch_plan(len(self._source))
         self._optimizer = build_optimizer(workload, model, self._settings, trial.learning_rate)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -146,11 +149,18 @@ class RankTrial:
             self._workload.task,
             batch_size=automatic if chosen == "auto" else chosen,
             ranks=self._ranks,
+            metrics=declared_metrics(self._workload),
             emit_progress=self._emit,
         )
 
     def run(self) -> RankReport:
         """Probe, warm up, train and report."""
+        try:
+            return self._run()
+        finally:
+            self._evaluator.close()
+
+    def _run(self) -> RankReport:
         self._emit({"stage": "warming up"})
         snapshot = Snapshot(self._model, self._optimizer)
         with self._timed("probes"):
@@ -186,7 +196,7 @@ class RankTrial:
         shapes = self._plan.distinct_shapes()
         for step in [shapes[0], *shapes]:
             self._optimizer.zero_grad()
-            gradient_step.run(step, (self._source.fetch(part) for part in step.micro_batches))
+            gradient_step.run(step, (self._source.fetch(*draw) for draw in step.draws()))
             self._optimizer.step()
 
     def _train(self, gradient_step: GradientStep) -> RankReport:
@@ -199,6 +209,7 @@ class RankTrial:
             budget=self._plan.budget,
             evaluations=settings.evaluations,
             target=dict(request.quality.target),
+            declared=directions(declared_metrics(self._workload)),
             deadline=None if timeout is None else self._began + timeout,
             emit_progress=self._emit,
         )
@@ -268,7 +279,7 @@ class RankTrial:
             batch_imbalance=imbalance,
             other_load=self._other_load,
             device_type=device.type,
-            device_name=_device_name(device),
+            device_name=device_name(device),
             physical_cores=usable_cores(),
             threads=torch.get_num_threads(),
             torch_version=torch.__version__,
@@ -291,14 +302,3 @@ class RankTrial:
         began = time.perf_counter()
         yield
         self.seconds[part] = time.perf_counter() - began
-
-
-def _device_name(device: torch.device) -> str | None:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-    except OSError:
-        return None
-    return names[0] if names else None

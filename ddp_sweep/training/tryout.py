@@ -181,11 +181,12 @@ def _run(
     stages: list[str] = []
 
     def emit(progress: dict[str, Any]) -> None:
-        # Evaluation tells of itself only when it lasts.
+        # Evaluation tells of itself only when it lasts, so it is no stage of its own.
         stage = progress.get("stage", _TRAINING)
+        stage = _TRAINING if stage == "evaluating" else str(stage)
         if stage not in stages:
             stages.append(stage)
-            say(str(stage))
+            say(stage)
 
     try:
         return RankTrial(

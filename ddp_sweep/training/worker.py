@@ -15,10 +15,12 @@ import torch.distributed as dist
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
+from ddp_sweep.spec import canonical_json
 from ddp_sweep.training.context import Progress
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.isolation import ProcessState
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
+from ddp_sweep.training.preparation import prepare_nodes
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.trial import RankTrial
 from ddp_sweep.workload import WorkloadFactory, load_workload, located, user_traceback
@@ -68,8 +70,17 @@ class Worker:
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         device = _device(setup)
         self._ranks = {size: _ranks(size, rank, device) for size in sorted(setup.world_sizes)}
-        self._load_meter = HostLoadMeter(_processes_here(self._node, max(setup.world_sizes)))
+        here = _processes_here(self._node, max(setup.world_sizes))
+        self._load_meter = HostLoadMeter(here)
         self._state = ProcessState(device)
+        # Before any trial is handed over, so that no clock of a trial runs meanwhile.
+        self._unprepared = prepare_nodes(
+            self._factory,
+            setup.workload_options,
+            first_on_node=here[0] == os.getpid(),
+            alone=max(setup.world_sizes) == 1,
+        )
+        self._state.restore()
         self._first = True
         self._keep_what_is_loaded()
 
@@ -81,6 +92,9 @@ class Worker:
         """
         ranks = self._ranks[request.trial.world_size]
         assert ranks is not None
+        problem = self._unprepared.get(canonical_json(dict(request.trial.workload_options)))
+        if problem is not None:
+            raise WorkloadError(problem)
         identity = {"trial_id": request.trial.trial_id, "attempt": request.attempt}
         trial = RankTrial(
             request,
@@ -137,7 +151,7 @@ def _device(setup: WorkerSetup) -> torch.device:
 
 
 def _processes_here(node: str, world_size: int) -> list[int]:
-    """Ids of the processes of all ranks on this node."""
+    """Ids of the processes of all ranks on this node, that of the lowest rank first."""
     if world_size == 1:
         return [os.getpid()]
     everyone: list[Any] = [None] * dist.get_world_size()

@@ -1,13 +1,9 @@
 """What a user writes: a model, its data and its loss, and how such a workload is loaded."""
 
 from ddp_sweep.workload.loading import code_version, load_workload
+from ddp_sweep.workload.metrics import Metric, declared_metrics, directions
 from ddp_sweep.workload.paths import located
-from ddp_sweep.workload.protocol import (
-    EvaluationOutput,
-    LossSum,
-    Workload,
-    WorkloadFactory,
-)
+from ddp_sweep.workload.protocol import EvaluationOutput, LossSum, Workload, WorkloadFactory
 from ddp_sweep.workload.tasks import (
     Binary,
     LanguageModel,
@@ -23,6 +19,7 @@ __all__ = [
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",
+    "Metric",
     "Multiclass",
     "Regression",
     "Task",
@@ -30,6 +27,8 @@ __all__ = [
     "WorkloadFactory",
     "class_names",
     "code_version",
+    "declared_metrics",
+    "directions",
     "load_workload",
     "located",
     "user_traceback",

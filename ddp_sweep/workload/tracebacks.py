@@ -18,6 +18,8 @@ _OURS, _IMPORTS, _TORCH = (
     str(folder) + os.sep
     for folder in (_PACKAGE, Path(importlib.__file__).parent, Path(torch.__file__).parent)
 )
+_PLUMBING = ("_wrapped_call_impl", "_call_impl")
+"""Of every call of a module; says nothing."""
 _BUNDLED = str(_PACKAGE / "workloads") + os.sep
 
 
@@ -34,6 +36,6 @@ def user_traceback(error: BaseException, *, frames: int = 5) -> str:
         or not frame.filename.startswith((_OURS, _IMPORTS, "<frozen"))
     ]
     users = [frame for frame in kept if not frame.filename.startswith(_TORCH)]
-    shown = (users or kept)[-frames:]
+    shown = (users or [frame for frame in kept if frame.name not in _PLUMBING])[-frames:]
     lines = traceback.format_list(shown) + traceback.format_exception_only(error)
     return "".join(lines).rstrip()

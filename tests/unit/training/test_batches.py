@@ -36,8 +36,10 @@ def plain_batches(plan: BatchPlan) -> list[np.ndarray]:
     left, epoch = plan.budget, 0
     while left > 0:
         order = np.random.default_rng([plan.seed, epoch]).permutation(plan.num_samples)[:left]
-        cuts = range(plan.global_batch_size, len(order), plan.global_batch_size)
-        batches += np.split(order, list(cuts))
+        cuts = list(range(plan.global_batch_size, len(order), plan.global_batch_size))
+        if plan.global_batch_size > 1 and cuts and cuts[-1] == len(order) - 1:
+            del cuts[-1]  # a single sample is joined to the batch before
+        batches += np.split(order, cuts)
         left -= len(order)
         epoch += 1
     return batches
@@ -74,19 +76,49 @@ def test_no_sample_is_drawn_twice_in_an_epoch_and_the_budget_is_met(
 def test_a_rank_takes_every_nth_sample_in_pieces_that_fit(trial: list[BatchPlan]) -> None:
     for rank, plan in enumerate(trial):
         for batch, step in zip(plain_batches(plan), plan.steps(), strict=True):
-            assert drawn(step) == batch[rank :: plan.world_size].tolist()
             sizes = [len(part) for part in step.micro_batches]
             assert min(sizes) >= 1
             assert max(sizes) <= plan.per_worker_batch_size
+            assert max(sizes) - min(sizes) <= 1
+            if len(batch) >= 2 * plan.world_size:
+                assert drawn(step) == batch[rank :: plan.world_size].tolist()
+
+
+@given(plans())
+def test_batch_norm_never_sees_a_single_sample(trial: list[BatchPlan]) -> None:
+    """Where pieces of three fit, and more than one sample was asked for."""
+    for plan in trial:
+        if plan.per_worker_batch_size >= 3 and min(plan.budget, plan.num_samples) > 1:
+            # Only a budget that ends with the first sample of an epoch leaves one alone.
+            alone = plan.budget % plan.num_samples == 1
+            steps = list(plan.steps())
+            for step in steps[: len(steps) - alone]:
+                assert min(len(part) for part in step.micro_batches) >= 2
 
 
 @given(plans())
 def test_an_idle_rank_takes_part_in_one_pass(trial: list[BatchPlan]) -> None:
-    for plan in trial:
-        for batch, step in zip(plain_batches(plan), plan.steps(), strict=True):
-            if step.idle:
-                assert len(batch) <= plan.rank
-                assert len(step.micro_batches) == 1
+    steps = zip(plain_batches(trial[0]), *(plan.steps() for plan in trial), strict=True)
+    for batch, *ranks in steps:
+        idle = [step.idle for step in ranks]
+        assert sorted(idle) == idle
+        assert not idle[0]
+        if any(idle):
+            assert len(batch) < 2 * len(ranks)
+        assert all(len(step.micro_batches) == 1 for step in ranks if step.idle)
+
+
+def test_a_share_is_cut_evenly() -> None:
+    plan = BatchPlan(
+        num_samples=66,
+        budget=66,
+        global_batch_size=128,
+        per_worker_batch_size=32,
+        world_size=2,
+        rank=0,
+        seed=0,
+    )
+    assert [len(part) for part in next(plan.steps()).micro_batches] == [17, 16]
 
 
 @given(plans())

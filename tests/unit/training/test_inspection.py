@@ -56,11 +56,6 @@ class Unsized:
         return index
 
 
-class NotYet(Small):
-    def augment(self, sample: Any, _generator: Any) -> Any:
-        return sample
-
-
 class TwoMissing:
     task = Binary()
 
@@ -76,7 +71,7 @@ EMPTY = TensorDataset(torch.ones(0, 4), torch.ones(0).long())
     [
         (Small, {"task": "binary"}, r"task: expected Binary\(...\), Multiclass"),
         (Small, {"model": 3}, "build_model: expected a torch.nn.Module, got .* int"),
-        (Small, {"model": nn.Linear(5, 3)}, "training on a small batch raised an error"),
+        (Small, {"model": nn.Linear(5, 3)}, "the model raised an error when given a tensor"),
         (Small, {"model": nn.Linear(4, 2), "labels": [0, 1, 0, 1]}, r"shape \[4, 3\]"),
         (Small, {"data": None}, "expected .training set, validation set., got .* NoneType"),
         (Small, {"data": (Stream(), Stream())}, r"is iterable \(Stream\); a map-style"),
@@ -89,7 +84,6 @@ EMPTY = TensorDataset(torch.ones(0, 4), torch.ones(0).long())
         (OwnStep, {}, "the training loss has no gradient"),
         (OwnStep, {"step": torch.ones(())}, r"expected LossSum\(total, weight\), got a tensor"),
         (OwnStep, {"step": LossSum(torch.ones(2), 1.0)}, r"a scalar tensor, got .* shape \[2\]"),
-        (NotYet, {}, "has augment, which this version does not use yet"),
         (TwoMissing, {}, "TwoMissing lacks build_data, loss"),
         (Digits, {"chanels": 3}, "unexpected keyword argument 'chanels'"),
     ],

@@ -107,7 +107,7 @@ def test_what_is_no_optimizer_is_refused() -> None:
 @pytest.mark.ddp
 def test_the_rates_of_a_trial_are_recorded(pool: RankProcesses) -> None:
     training = {
-        "samples": 101,
+        "samples": 99,
         "warmup_fraction": 0.2,
         "schedule": "cosine",
         "learning_rate": 0.5,
@@ -115,9 +115,9 @@ def test_the_rates_of_a_trial_are_recorded(pool: RankProcesses) -> None:
     }
     wanted = request(PLAIN, 2, 10, options={"kind": "plain"}, training=training)
     report = pool.run(run_trial, PLAIN, wanted)[0]
-    expected = [0.5 * rate for rate in rates("cosine", 0.2, 11)]
-    assert report.steps.learning_rate == pytest.approx([expected[i] for i in (2, 5, 8, 10)])
-    assert report.steps.samples.tolist() == [30, 60, 90, 101]
+    expected = [0.5 * rate for rate in rates("cosine", 0.2, 10)]
+    assert report.steps.learning_rate == pytest.approx([expected[i] for i in (2, 5, 8, 9)])
+    assert report.steps.samples.tolist() == [30, 60, 90, 99]
 
 
 @pytest.mark.ddp

@@ -27,7 +27,14 @@ def problem(workload: str) -> Problem:
 CASES: dict[str, dict[str, Any]] = {
     "whole batches": {"workload": DIGITS, "batch": 48, "samples": 2 * 1437},
     "uneven last batch": {"workload": ODD_DIGITS, "batch": 192, "samples": 2000},
-    "fewer samples than ranks": {"workload": ODD_DIGITS, "batch": 498, "samples": 4 * 997},
+    # The last batch of all has 3 samples: with 2 or 3 ranks, one of them takes all.
+    "fewer than two samples a rank": {
+        "workload": ODD_DIGITS,
+        "batch": 198,
+        "samples": 2 * 997 + 2 * 198 + 3,
+    },
+    # 997 = 83 x 12 + 1.
+    "one sample is left over": {"workload": ODD_DIGITS, "batch": 12, "samples": 997},
     "accumulation": {
         "workload": ODD_DIGITS,
         "batch": 192,
