@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddp_sweep.analysis import Ranking, rank
+    from ddp_sweep.api import Ranking, rank, run_sweep
     from ddp_sweep.cluster.agenda import Additions
-    from ddp_sweep.cluster.sweep import SweepOutcome, run_sweep
+    from ddp_sweep.cluster.sweep import SweepOutcome
+    from ddp_sweep.errors import DataWarning
     from ddp_sweep.results import Results, load_results
     from ddp_sweep.spec import SweepSpec, load_spec
     from ddp_sweep.workload import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Additions",
     "Binary",
+    "DataWarning",
     "EvaluationOutput",
     "LanguageModel",
     "LossSum",
@@ -49,9 +51,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ddp_sweep.analysis": ("Ranking", "rank"),
+    "ddp_sweep.api": ("Ranking", "rank", "run_sweep"),
     "ddp_sweep.cluster.agenda": ("Additions",),
-    "ddp_sweep.cluster.sweep": ("SweepOutcome", "run_sweep"),
+    "ddp_sweep.cluster.sweep": ("SweepOutcome",),
+    "ddp_sweep.errors": ("DataWarning",),
     "ddp_sweep.results": ("Results", "load_results"),
     "ddp_sweep.spec": ("SweepSpec", "load_spec"),
     "ddp_sweep.workload": (

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 __all__ = [
     "AddressError",
     "CapacityError",
+    "DataWarning",
     "DdpSweepError",
     "FolderInUseError",
     "MoreSeedsError",
+    "OverwriteError",
     "ResultsError",
     "SpecChangedError",
     "SpecError",
@@ -27,6 +29,13 @@ class DdpSweepError(Exception):
     """Base of all errors a user can cause; ``str(error)`` is the whole message."""
 
     exit_code = 2
+
+
+class DataWarning(UserWarning):
+    """Something about a data set that a user should look at before trusting what it says.
+
+    A workload may give it with ``warnings.warn`` in ``build_data``.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,10 @@ class SpecError(DdpSweepError):
 
 class SpecChangedError(DdpSweepError):
     """The results folder was made by another sweep file or by other code."""
+
+
+class OverwriteError(DdpSweepError):
+    """A file that would have to be overwritten."""
 
 
 class MoreSeedsError(DdpSweepError):

@@ -18,6 +18,14 @@ ENDING_S = 20.0
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of earlier try-outs must neither be read nor written by a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     """Fails the last test if a process that some test started still runs after all of them."""
     before = {child.pid for child in psutil.Process().children(recursive=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ __all__ = [
     "RecommendationStatus",
     "Severity",
     "Verdict",
+    "show_rankings_with",
 ]
 
 
@@ -213,8 +214,21 @@ class Ranking:
 
         return ranking_to_json(self)
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows; None, and so the plain text, where nothing draws it."""
+        return None if _draw is None else _draw(self)
+
     def to_frame(self) -> pd.DataFrame:
         """One row a configuration in order of rank, unknown figures as missing values."""
         from ddp_sweep.analysis.serialization import ranking_to_frame
 
         return ranking_to_frame(self)
+
+
+_draw: Callable[[Ranking], str] | None = None
+
+
+def show_rankings_with(draw: Callable[[Ranking], str]) -> None:
+    """Set what makes HTML of a ranking in a notebook; the analysis itself draws nothing."""
+    global _draw
+    _draw = draw

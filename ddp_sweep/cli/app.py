@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ddp_sweep import __version__
-from ddp_sweep.cli import judging, running, sweep_files
+from ddp_sweep.cli import judging, running, starting, sweep_files, trying
+from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
 
 __all__ = ["app", "main"]
@@ -22,7 +23,9 @@ app = typer.Typer(
     "quality.",
 )
 # In the order in which one uses them.
+app.command()(starting.init)
 app.command()(sweep_files.validate)
+app.command(name="try")(trying.try_workload)
 app.command()(sweep_files.plan)
 app.command()(running.run)
 app.command()(running.status)
@@ -32,7 +35,8 @@ app.command(name="rank")(judging.rank_configurations)
 def main() -> None:
     """Run the command line and leave with its exit code; a user's error is one message."""
     try:
-        app()
+        with plain_warnings():
+            app()
     except DdpSweepError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

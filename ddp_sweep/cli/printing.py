@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
+
+from ddp_sweep.errors import DataWarning
 
 if TYPE_CHECKING:
     from ddp_sweep.analysis import Ranking
 
-__all__ = ["print_json", "show_ranking", "stdout", "warn"]
+__all__ = ["plain_warnings", "print_json", "show_ranking", "stdout", "warn"]
 
 
 def stdout() -> Console:
@@ -30,6 +34,31 @@ def show_ranking(ranking: Ranking) -> None:
     from ddp_sweep.report.terminal import print_ranking
 
     print_ranking(ranking, stdout())
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print what a workload says about its data as a sentence, without a line of its source."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, DataWarning):
+            warn([str(message)])
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def warn(problems: Iterable[str]) -> None:

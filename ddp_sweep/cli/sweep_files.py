@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddp_sweep.cli.arguments import Address, AsFormat, Format, Sweep
-from ddp_sweep.cli.printing import print_json, stdout
+from ddp_sweep.cli.printing import print_json, stdout, warn
 
 if TYPE_CHECKING:
-    from ddp_sweep.spec import Json, SweepSpec
+    from ddp_sweep.plan import Trial
+    from ddp_sweep.spec import SweepSpec
 
 __all__ = ["plan", "validate"]
 
@@ -28,21 +29,51 @@ def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format
     """Show the trials of a sweep in order, and those that cannot run; starts none of them."""
     from ddp_sweep.plan import build_plan
     from ddp_sweep.report.plan_table import plan_to_json, print_plan
+    from ddp_sweep.report.prediction import finished_trials, prediction_text, with_prediction
     from ddp_sweep.spec import load_spec
-    from ddp_sweep.training.inspection import inspect_for
-    from ddp_sweep.workload import load_workload
+    from ddp_sweep.training.inspection import Inspected
+    from ddp_sweep.training.tried import SpeedMemory
+    from ddp_sweep.training.tryout import fine_margin_warnings
+    from ddp_sweep.workload import code_version, load_workload, located
 
     spec = load_spec(sweep)
-    workload = load_workload(spec.workload, spec.base_dir)
+    factory = load_workload(spec.workload, spec.base_dir)
+    inspected = Inspected(spec, located(factory, spec.base_dir))
+    planned = build_plan(
+        spec,
+        capacity=_capacity(spec, address),
+        train_lengths=lambda options: inspected(options).train_samples,
+    )
+    for facts in inspected.all:
+        warn(fine_margin_warnings(spec, facts))
 
-    def train_length(options: Mapping[str, Json]) -> int:
-        return inspect_for(spec, workload, options).train_samples
+    def lengths(trial: Trial) -> tuple[int, int]:
+        facts = inspected(trial.workload_options)
+        return facts.train_samples, facts.validation_samples
 
-    planned = build_plan(spec, capacity=_capacity(spec, address), train_lengths=train_length)
+    finished = finished_trials(Path("results") / spec.name)
+    planned = with_prediction(
+        planned,
+        finished=finished,
+        memory=SpeedMemory.of_this_user(code_version(factory)),
+        lengths=lengths,
+        parallel=_faster_than_one(spec) if address is None else None,
+        price_per_worker_hour=spec.resources.price_per_worker_hour,
+    )
     if output_format is Format.JSON:
         print_json(plan_to_json(planned))
     else:
-        print_plan(planned, spec, stdout())
+        print_plan(planned, spec, stdout(), prediction_text(planned, finished, str(sweep)))
+
+
+def _faster_than_one(spec: SweepSpec) -> int | None:
+    """Workers that this machine has cores for; None where they would compute on GPUs."""
+    from ddp_sweep.training.host_load import usable_cores
+    from ddp_sweep.training.tryout import has_gpu_for
+
+    if has_gpu_for(spec.resources):
+        return None
+    return max(1, usable_cores() // spec.resources.cpus_per_worker)
 
 
 def _capacity(spec: SweepSpec, address: str | None) -> int | None:

@@ -6,7 +6,6 @@ what next, a lane runs it, the reporter writes it.
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from ddp_sweep.cluster.agenda import (
 from ddp_sweep.cluster.ledger import Ledger, locked
 from ddp_sweep.cluster.progress import Progress, summary
 from ddp_sweep.cluster.seed_additions import SeedBook
+from ddp_sweep.cluster.sent_workload import SentWorkload
 from ddp_sweep.cluster.serving import WorkerFactory
 from ddp_sweep.cluster.session import Session
 from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
@@ -36,10 +36,10 @@ from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
-from ddp_sweep.spec import Json, SweepSpec, canonical_json
-from ddp_sweep.training.inspection import WorkloadFacts, directions_of_all, inspect_for
+from ddp_sweep.spec import Json, SweepSpec
+from ddp_sweep.training.inspection import Inspected, directions_of_all
 from ddp_sweep.training.worker import Worker
-from ddp_sweep.workload import WorkloadFactory, code_version, load_workload
+from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
 
 __all__ = ["Additions", "SweepOutcome", "run_sweep"]
 
@@ -63,6 +63,9 @@ class SweepOutcome:
     ranking: Ranking | None = None
     """Of all that the folder holds; None where nothing can be ranked yet."""
     no_ranking_because: str | None = None
+
+    def _repr_html_(self) -> str | None:
+        return None if self.ranking is None else self.ranking._repr_html_()
 
 
 def run_sweep(
@@ -101,9 +104,10 @@ def run_sweep(
     """
     asked = additions or Additions()
     factory = workload or load_workload(spec.workload, spec.base_dir)
-    looked_over: dict[str, WorkloadFacts] = {}
-    plan_for = _planner(spec, factory, looked_over)
+    inspected = Inspected(spec, located(factory, spec.base_dir))
+    plan_for = _planner(spec, inspected)
     plan_for(None, ())  # a workload that cannot work is found before the folder is touched
+    sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
     folder = ResultsFolder(Path(output).absolute())
     require_results(folder, asked, resume_command)
     with locked(folder):
@@ -127,9 +131,9 @@ def run_sweep(
         session = Session(
             spec=spec,
             folder=folder,
-            reporter=Reporter(folder, facts, directions_of_all(looked_over.values())),
+            reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
             plan_for=lambda capacity: plan_for(capacity, book.added),
-            worker_factory=worker_factory or _worker_factory(workload),
+            worker_factory=sent,
             progress=progress,
             only_failed=asked.only == "failed",
             confirm=lambda: add_confirmation(folder, book, confirm_seeds),
@@ -142,23 +146,16 @@ def run_sweep(
 
 
 def _planner(
-    spec: SweepSpec, factory: WorkloadFactory, looked_over: dict[str, WorkloadFacts]
+    spec: SweepSpec, inspected: Inspected
 ) -> Callable[[int | None, Sequence[MoreSeeds]], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
 
     def train_length(options: Mapping[str, Json]) -> int:
-        key = canonical_json(dict(options))
-        if key not in looked_over:
-            looked_over[key] = inspect_for(spec, factory, options)
-        return looked_over[key].train_samples
+        return inspected(options).train_samples
 
     return lambda capacity, more: build_plan(
         spec, capacity=capacity, train_lengths=train_length, more_seeds=more
     )
-
-
-def _worker_factory(workload: WorkloadFactory | None) -> WorkerFactory:
-    return Worker if workload is None else functools.partial(Worker, factory=workload)
 
 
 def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:

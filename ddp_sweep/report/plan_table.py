@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
 from ddp_sweep.spec import SweepSpec
@@ -37,8 +38,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
-    """A row for each configuration, the order they run in, and what cannot run."""
+def print_plan(plan: Plan, spec: SweepSpec, console: Console, prediction: str) -> None:
+    """A row for each configuration, their order, what cannot run, and the time it will take."""
     runnable, refused = _once(plan.trials), _once(plan.infeasible)
     console.print(
         f"[bold]{spec.name}[/bold]: {_counted(len(plan.trials), 'trial')} = "
@@ -54,7 +55,7 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
     if refused:
         console.print()
         console.print(_refusals(refused, list(spec.sweep.axes)))
-    console.print("Expected time and cost: not known before the first trials have run.")
+    console.print(Text(prediction))
 
 
 def _identity(trial: AnyTrial) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any
 from torch.utils.data import Dataset, IterableDataset
 
 from ddp_sweep.errors import SpecError, WorkloadError
-from ddp_sweep.spec import DataSettings, Json, SweepSpec
+from ddp_sweep.spec import DataSettings, Json, SweepSpec, canonical_json
 from ddp_sweep.spec.metrics import split_class
 from ddp_sweep.training.first_batch import try_members
 from ddp_sweep.training.isolation import seed_everything
+from ddp_sweep.training.label_counts import class_counts
 from ddp_sweep.training.members import called, check_members, naming_errors
 from ddp_sweep.training.step_checks import listed
 from ddp_sweep.workload import (
@@ -24,7 +25,7 @@ from ddp_sweep.workload import (
     directions,
 )
 
-__all__ = ["WorkloadFacts", "directions_of_all", "inspect_for", "inspect_workload"]
+__all__ = ["Inspected", "WorkloadFacts", "directions_of_all", "inspect_for", "inspect_workload"]
 
 _REPLACES = {
     "build_optimizer": ("optimizer", "weight_decay"),
@@ -44,6 +45,8 @@ class WorkloadFacts:
         replaced_settings: Keys of ``training`` that the workload's own members make void.
         declared: Columns of the metrics that it declares; whether higher is better.
         unused_parameters: Trainable parameters that one small batch gave no gradient.
+        validation_class_counts: Validation samples of each class; None where the labels are not
+            in memory, or there are no classes.
     """
 
     task: Task
@@ -52,6 +55,7 @@ class WorkloadFacts:
     replaced_settings: tuple[str, ...] = ()
     declared: Mapping[str, bool] | None = None
     unused_parameters: tuple[str, ...] = ()
+    validation_class_counts: tuple[int, ...] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -100,6 +104,7 @@ def inspect_workload(
         tuple(replaced),
         declared,
         unused,
+        class_counts(workload.task, validation),
     )
 
 
@@ -133,6 +138,31 @@ def inspect_for(
         )
     _check_unused(spec, facts.unused_parameters)
     return facts
+
+
+class Inspected:
+    """Looks each variant of a workload over once, however often it is asked.
+
+    Args:
+        spec: The sweep file.
+        factory: Makes the workload.
+    """
+
+    def __init__(self, spec: SweepSpec, factory: WorkloadFactory) -> None:
+        self._spec, self._factory = spec, factory
+        self._facts: dict[str, WorkloadFacts] = {}
+
+    @property
+    def all(self) -> tuple[WorkloadFacts, ...]:
+        """What was found so far, a variant each."""
+        return tuple(self._facts.values())
+
+    def __call__(self, options: Mapping[str, Json]) -> WorkloadFacts:
+        """What :func:`inspect_for` finds for these options."""
+        key = canonical_json(dict(options))
+        if key not in self._facts:
+            self._facts[key] = inspect_for(self._spec, self._factory, options)
+        return self._facts[key]
 
 
 def directions_of_all(variants: Iterable[WorkloadFacts]) -> dict[str, bool]:

@@ -23,7 +23,7 @@ from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, W
 from ddp_sweep.training.preparation import prepare_nodes
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.trial import RankTrial
-from ddp_sweep.workload import WorkloadFactory, load_workload, user_traceback
+from ddp_sweep.workload import WorkloadFactory, load_workload, located, user_traceback
 
 __all__ = ["Worker"]
 
@@ -61,7 +61,9 @@ class Worker:
         self._emit = emit_progress
         self._rank = rank
         self._node = node or socket.gethostname()
-        self._factory = factory or load_workload(setup.workload, setup.base_dir)
+        self._factory = located(
+            factory or load_workload(setup.workload, setup.base_dir), setup.base_dir
+        )
         torch.set_num_threads(setup.threads)
         # The compiler's own threads and processes would take cores from other workers and outlive
         # the trial. Read when torch imports its compiler, which it does at its first use.

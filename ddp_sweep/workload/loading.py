@@ -10,10 +10,11 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import cast
 
 from ddp_sweep.errors import WorkloadError
+from ddp_sweep.workload.compiled import compiled_digest
 from ddp_sweep.workload.protocol import WorkloadFactory
 from ddp_sweep.workload.tracebacks import user_traceback
 
@@ -97,14 +98,17 @@ def _import_failed(target: str, error: BaseException) -> WorkloadError:
 def code_version(factory: WorkloadFactory) -> str:
     """Git commit of the folder a workload lies in and a hash of its source file, ``commit:hash``.
 
-    Either part is ``unknown`` where it cannot be had: no repository, or no source file.
+    Either part is ``unknown`` where it cannot be had. A class or function without a source file,
+    as in a notebook, has the hash of its compiled code.
     """
     try:
         source = inspect.getsourcefile(factory)
-    except TypeError:  # neither a class nor a function: partial(...), an object with __call__
+    except TypeError:  # a class of a notebook; or partial(...), an object with __call__
         source = None
     if source is None or not Path(source).is_file():
-        return "unknown:unknown"
+        if not isinstance(factory, type | FunctionType):
+            return "unknown:unknown"
+        return f"unknown:{compiled_digest(factory)}"
     digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
     command = ["git", "-C", str(Path(source).parent), "rev-parse", "--short=12", "HEAD"]
     try:

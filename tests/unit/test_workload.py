@@ -172,3 +172,42 @@ def test_tasks_check_themselves() -> None:
         Multiclass(1)
     with pytest.raises(ValueError, match="3 names for 2 classes"):
         Binary(class_names=("a", "b", "c"))
+
+
+CELL = """
+import functools
+
+RATE = 3
+
+@functools.cache
+def data(): return [1, 2]
+
+class Mine:
+    width = 4
+    def build_data(self): return data()
+    def loss(self, outputs, targets): return sum(one * 2 for one in outputs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (("", ""), False),
+        (("* 2", "* 3"), True),
+        (("[1, 2]", "[1, 3]"), True),
+        (("width = 4", "width = 5"), True),
+        (("def loss", "def lost"), True),
+    ],
+)
+def test_a_class_without_a_source_file_is_known_by_its_code(
+    change: tuple[str, str], differs: bool
+) -> None:
+    def version(text: str) -> str:
+        cell: dict[str, Any] = {"__name__": "notebook"}
+        exec(compile(text, "<cell>", "exec"), cell)
+        return code_version(cell["Mine"])
+
+    before = version(CELL)
+    assert before.startswith("unknown:")
+    assert before != "unknown:unknown"
+    assert (version(CELL.replace(*change)) != before) is differs
