@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddp_sweep import __version__
-from ddp_sweep.cli import judging, running, sweep_files
+from ddp_sweep.cli import judging, reporting, running, sweep_files
 from ddp_sweep.errors import DdpSweepError
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app.command()(sweep_files.plan)
 app.command()(running.run)
 app.command()(running.status)
 app.command(name="rank")(judging.rank_configurations)
+app.command()(reporting.report)
 
 
 def main() -> None:
