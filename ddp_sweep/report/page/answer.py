@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from ddp_sweep.analysis import (
     Finding,
     RankedConfiguration,
@@ -12,6 +14,7 @@ from ddp_sweep.analysis import (
     RecommendationStatus,
     Severity,
 )
+from ddp_sweep.analysis.columns import numbers
 from ddp_sweep.analysis.wording import count, ratio
 from ddp_sweep.report.page.emphasis import outcome
 from ddp_sweep.report.page.material import Material
@@ -67,7 +70,8 @@ def answer(material: Material, view: RankingView) -> Answer:
         status=_STATUS[chosen.status],
         decided=view.decided,
         sentence=sentence,
-        evidence="" if sentence == view.advice else view.advice,
+        # Of the baseline itself the advice says no more than the sentence.
+        evidence="" if chosen.fastest in (None, ranking.baseline) else view.advice,
         facts=tuple(_facts(material)),
     )
 
@@ -84,9 +88,7 @@ def _sentence(fastest: RankedConfiguration, ranking: Ranking) -> str:
         f"{baseline.name}"
     )
     if fastest.speedup_low is not None and fastest.speedup_high is not None:
-        text += (
-            f" (90 % interval {ratio(fastest.speedup_low)} to {ratio(fastest.speedup_high)})"
-        )
+        text += f" (90 % interval {ratio(fastest.speedup_low)} to {ratio(fastest.speedup_high)})"
     text += f", with {outcome(fastest)}"
     if fastest.cost_ratio is not None:
         text += f", at {ratio(fastest.cost_ratio)} times its cost"
@@ -116,15 +118,14 @@ def _facts(material: Material) -> Iterator[Fact]:
     if fastest is not None:
         if fastest.speedup is not None:
             yield _speedup(fastest, ranking)
-        yield Fact(
-            label="Quality", value=str(outcome(fastest)), detail=_basis(fastest, ranking)
-        )
-        if fastest.cost_ratio is not None:
+        yield Fact(label="Quality", value=str(outcome(fastest)), detail=_basis(fastest, ranking))
+        if fastest.cost_ratio is not None and fastest is not ranking.baseline:
             yield Fact(
                 label="Cost",
                 value=f"{ratio(fastest.cost_ratio)}x",
                 detail=f"relative to {ranking.baseline.name}",
             )
+        yield from _time(material, fastest)
     runs = len(material.measured.runs)
     finished = int(material.measured.finished.sum())
     yield Fact(
@@ -132,6 +133,32 @@ def _facts(material: Material) -> Iterator[Fact]:
         value=f"{finished:,} of {runs:,}",
         detail=f"gave a full measurement of {count(len(material.entries), 'configuration')}",
     )
+
+
+def _time(material: Material, fastest: RankedConfiguration) -> Iterator[Fact]:
+    measured = material.measured
+    column = "time_to_target_s" if measured.to_target else "train_time_s"
+    own = (measured.configuration == material.entries.index(fastest)) & measured.finished
+    seconds = numbers(measured.runs, column)[own]
+    if len(seconds) and not np.isnan(seconds).any():
+        until = "to the target" if measured.to_target else "in training steps"
+        runs = count(len(seconds), "run")
+        yield Fact(
+            label="Time", value=_duration(float(seconds.mean())), detail=f"{until}, mean of {runs}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit a person would use.
+
+    Examples:
+        >>> _duration(1.234), _duration(42), _duration(90), _duration(5400), _duration(259200)
+        ('1.23 s', '42 s', '1.5 min', '1.5 h', '3 days')
+    """
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds / 86400:.3g} days"
 
 
 def _basis(fastest: RankedConfiguration, ranking: Ranking) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import vl_convert
@@ -17,6 +17,7 @@ from ddp_sweep.report.page.palette import FIXED, GRID, INK, MUTED, SCHEME
 
 __all__ = [
     "WIDTH",
+    "Drawing",
     "color_scale",
     "for_page",
     "log_ticks",
@@ -25,7 +26,12 @@ __all__ = [
     "to_svg",
 ]
 
-WIDTH = 620
+Drawing: TypeAlias = (
+    alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
+)
+"""What a chart is before it is rendered."""
+
+WIDTH = 760
 """Width of a chart that fills the page, in pixels, without its axes."""
 _FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
 _TITLE_WIDTH = 88
@@ -57,7 +63,7 @@ _CONFIG: dict[str, Any] = {
         "title": None,
         "labelColor": INK,
         "labelFontSize": 12,
-        "labelLimit": 330,
+        "labelLimit": 420,
         "symbolSize": 90,
     },
     "text": {"color": INK, "fontSize": 12},
@@ -65,12 +71,12 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def records(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
+def records(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
     """Rows for a chart; a number that is not finite has no place in one."""
     for row in rows:
         for value in row.values():
             assert not isinstance(value, float) or math.isfinite(value), row
-    return alt.Data(values=[dict(row) for row in rows])
+    return alt.InlineData(values=[dict(row) for row in rows])
 
 
 def color_scale(labels: Sequence[str], colours: Sequence[str]) -> alt.Scale:
@@ -101,7 +107,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [float(f"{tick:.6g}") for tick in ticks if low <= tick <= high]
 
 
-def to_svg(chart: alt.TopLevelMixin, title: str | None = None) -> str:
+def to_svg(chart: Drawing, title: str | None = None) -> str:
     """A chart as SVG in the colours of the light scheme, with its title above it if given."""
     specification = chart.to_dict()
     specification["config"] = _CONFIG

@@ -61,7 +61,10 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
             values = sorted(runs[column].dropna().astype(str).unique())
             if values:
                 more = len(values) - _MOST_VALUES
-                yield name, ", ".join(values[:_MOST_VALUES]) + (f", {more} more" if more > 0 else "")
+                yield (
+                    name,
+                    ", ".join(values[:_MOST_VALUES]) + (f", {more} more" if more > 0 else ""),
+                )
     if {"started_at", "finished_at"} <= set(runs):
         first, last = runs["started_at"].min(), runs["finished_at"].max()
         if not (pd.isna(first) or pd.isna(last)):

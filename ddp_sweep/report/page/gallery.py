@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.report.page.charts.confusion import confusion_info, draw_confusion
 from ddp_sweep.report.page.charts.efficiency import draw_efficiency, efficiency_info
@@ -18,7 +16,7 @@ from ddp_sweep.report.page.charts.samples import draw_samples, samples_info
 from ddp_sweep.report.page.charts.speedup import draw_speedup, speedup_info
 from ddp_sweep.report.page.charts.step_time import draw_step_time, step_time_info
 from ddp_sweep.report.page.charts.tradeoff import draw_tradeoff, tradeoff_info
-from ddp_sweep.report.page.drawing import to_png, to_svg
+from ddp_sweep.report.page.drawing import Drawing, to_png, to_svg
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import ChartInfo, Missing
 from ddp_sweep.report.page.material import Material
@@ -35,7 +33,7 @@ class ChartKind:
     heading: str
     compute: Callable[[Material], Any]
     """To the chart's own info object, or `Missing`."""
-    draw: Callable[[Any, Emphasis], alt.TopLevelMixin]
+    draw: Callable[[Any, Emphasis], Drawing]
     """From that info object."""
 
 

@@ -44,9 +44,9 @@ def render_page(page: PageView) -> str:
     return templates.get_template("report.html").render(
         page=page,
         policy=policy,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        drawn={figure.key: Markup(figure.svg) for figure in page.figures},  # noqa: S704
+        style=Markup(style),
+        script=Markup(script),
+        drawn={figure.key: Markup(figure.svg) for figure in page.figures},
     )
 
 

@@ -83,7 +83,5 @@ ORANGES = (
     Shade("#b84a02", _LIGHT_TEXT),
     Shade("#7f2c04", _LIGHT_TEXT),
 )
-FIXED = frozenset(
-    colour for shade in (*BLUES, *ORANGES) for colour in (shade.fill, shade.text)
-)
+FIXED = frozenset(colour for shade in (*BLUES, *ORANGES) for colour in (shade.fill, shade.text))
 """Colours that stay as they are in both schemes: a shade and the text that is legible on it."""

@@ -14,13 +14,15 @@ from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.metrics import Margin, available_metrics
 from ddp_sweep.analysis.wording import difference_text, metric_name, ratio
 from ddp_sweep.report.page.material import Material
-from ddp_sweep.report.view import RankingView, RowView, view_ranking
+from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
 from ddp_sweep.schema import METRIC_PREFIX
 
 __all__ = ["Cell", "Column", "DataTable", "Row", "configuration_table", "figure", "trial_table"]
 
 _ROWS_OF_A_VIEW = 20
 _MOST_METRICS = 5
+_SAID = (Tone.PLAIN, Tone.HELD)
+"""Outcomes whose reason is in the other columns already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,8 @@ def configuration_table(material: Material, view: RankingView) -> DataTable:
         _configuration_row(rank, entry, shown, extra)
         for rank, (entry, shown) in enumerate(pairs, start=1)
     ]
+    if not any(row.cells[-1].text for row in rows):
+        titles, rows = titles[:-1], [replace(row, cells=row.cells[:-1]) for row in rows]
     return DataTable(caption=view.heading, columns=tuple(titles), rows=tuple(rows))
 
 
@@ -124,7 +128,7 @@ def _configuration_row(
             ),
             *(found.full(entry) for found in extra),
             Cell(shown.outcome),
-            Cell(entry.reason),
+            Cell("" if shown.tone in _SAID else entry.reason.partition(": ")[2]),
         ),
         tone=shown.tone.value,
         strong=shown.recommended,
@@ -197,7 +201,11 @@ def trial_table(material: Material) -> DataTable:
     rows = []
     for place, (name, ended) in enumerate(zip(names, attempts["_ended"], strict=True)):
         row = attempts.iloc[place]
-        cells = [Cell(name), Cell(ended), *(_cell(row[source], scale) for source, _, scale in columns)]
+        cells = [
+            Cell(name),
+            Cell(ended),
+            *(_cell(row[source], scale) for source, _, scale in columns),
+        ]
         detail = row.get("status_detail")
         cells.append(Cell("" if pd.isna(detail) else str(detail).strip()))
         rows.append(Row(cells=tuple(cells), tone="plain" if ended == "finished" else "lost"))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ddp_sweep.analysis import RankedConfiguration
 from ddp_sweep.analysis.wording import count
-from ddp_sweep.report.page.drawing import records
+from ddp_sweep.report.page.drawing import Drawing, records
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing, percent
 from ddp_sweep.report.page.material import Material
@@ -23,7 +23,7 @@ MOST_CLASSES = 20
 """Classes with a row of their own; of more those are shown whose recall changes most."""
 _NUMBERED = 12
 """Classes up to which the cells hold numbers; beyond it only shades are legible."""
-_SIDE = 250
+_SIDE = 300
 _LISTS = (list, tuple, np.ndarray)
 
 Counts = npt.NDArray[np.int64]
@@ -138,9 +138,7 @@ def _most_changed(counts: list[Counts], size: int) -> list[int]:
     return sorted(np.argsort(-change, kind="stable")[:MOST_CLASSES].tolist())
 
 
-def _matrix(
-    name: str, role: str, counts: Counts, runs: int, shown: list[int]
-) -> ConfusionMatrix:
+def _matrix(name: str, role: str, counts: Counts, runs: int, shown: list[int]) -> ConfusionMatrix:
     recalls = _recalls(counts)
     return ConfusionMatrix(
         name=name,
@@ -195,13 +193,13 @@ def _notes(matrices: tuple[ConfusionMatrix, ...], size: int, shown: int) -> Iter
         yield f"Of {size} classes the {shown} are shown whose recall changes most."
 
 
-def draw_confusion(info: ConfusionInfo, emphasis: Emphasis) -> alt.HConcatChart:
+def draw_confusion(info: ConfusionInfo, emphasis: Emphasis) -> Drawing:
     """Shades by share of the row, so that rare classes are as visible as frequent ones."""
     del emphasis  # shades stand for shares here, not for configurations
     return alt.hconcat(*(_panel(matrix, info.classes) for matrix in info.matrices), spacing=30)
 
 
-def _panel(matrix: ConfusionMatrix, classes: tuple[str, ...]) -> alt.LayerChart:
+def _panel(matrix: ConfusionMatrix, classes: tuple[str, ...]) -> Drawing:
     rows = []
     for place, (name, total) in enumerate(zip(classes, matrix.totals, strict=True)):
         for column, predicted in enumerate(classes):
@@ -211,10 +209,22 @@ def _panel(matrix: ConfusionMatrix, classes: tuple[str, ...]) -> alt.LayerChart:
             rows.append(
                 {"y": name, "x": predicted, "fill": shade.fill, "ink": shade.text, "text": text}
             )
-    axis = {"domain": False, "ticks": False}
+    # Whole pixels for each cell, so that no seam shows between them.
+    side = _SIDE // len(classes) * len(classes)
+    angle = 0 if max(map(len, classes)) * len(classes) < _SIDE // 10 else -45
     base = alt.Chart(records(rows)).encode(
-        alt.X("x:N", sort=[*classes], axis=alt.Axis(title="predicted", labelLimit=80, **axis)),
-        alt.Y("y:N", sort=[*classes], axis=alt.Axis(title="truth", labelLimit=80, **axis)),
+        alt.X(
+            "x:N",
+            sort=[*classes],
+            axis=alt.Axis(
+                title="predicted", labelLimit=80, labelAngle=angle, domain=False, ticks=False
+            ),
+        ),
+        alt.Y(
+            "y:N",
+            sort=[*classes],
+            axis=alt.Axis(title="truth", labelLimit=80, domain=False, ticks=False),
+        ),
     )
     layers: list[alt.Chart] = [base.mark_rect().encode(color=alt.Color("fill:N", scale=None))]
     if len(classes) <= _NUMBERED:
@@ -225,8 +235,8 @@ def _panel(matrix: ConfusionMatrix, classes: tuple[str, ...]) -> alt.LayerChart:
         )
     return alt.layer(*layers).properties(
         title=alt.TitleParams([matrix.name, matrix.role], fontSize=12, fontWeight="normal"),
-        width=_SIDE,
-        height=_SIDE,
+        width=side,
+        height=side,
     )
 
 

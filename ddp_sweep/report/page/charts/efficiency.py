@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from ddp_sweep.analysis import RankedConfiguration
-from ddp_sweep.report.page.drawing import WIDTH, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, records
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing, percent
 from ddp_sweep.report.page.material import Material
@@ -16,8 +16,8 @@ from ddp_sweep.report.page.palette import BLUES, INK, MUTED, NO_VALUE, ORANGES, 
 
 __all__ = ["EfficiencyCell", "EfficiencyInfo", "draw_efficiency", "efficiency_info"]
 
-_ROW_HEIGHT, _LOWEST_ROW_HEIGHT = 34, 18
-_WIDEST_COLUMN = 84
+_ROW_HEIGHT, _LOWEST_ROW_HEIGHT = 46, 18
+_WIDEST_COLUMN = 110
 _MANY_BATCHES = 14
 _MOST_IN_WORDS = 12
 _ALL_EXTRA = 1.0
@@ -73,9 +73,9 @@ def efficiency_info(material: Material) -> EfficiencyInfo | Missing:
         cells=tuple(cells.values()),
         with_samples=with_samples,
         batch_title=(
-            "global batch, samples"
+            "global batch"
             if all(entry.global_batch_size for entry in entries)
-            else "batch of a worker, samples"
+            else "batch of a worker"
         ),
         title=_title(material, list(cells.values())),
         description=_description(list(cells.values())),
@@ -158,7 +158,7 @@ def _notes(with_samples: bool, hidden: int) -> Iterator[str]:
         )
 
 
-def draw_efficiency(info: EfficiencyInfo, emphasis: Emphasis) -> alt.HConcatChart:
+def draw_efficiency(info: EfficiencyInfo, emphasis: Emphasis) -> Drawing:
     """One panel for the product, one for each factor that was measured."""
     del emphasis  # shades stand for figures here, not for configurations
     if not info.with_samples:
@@ -190,7 +190,7 @@ def _panel(
     figure: Callable[[EfficiencyCell], float | None],
     draw: Callable[[float], tuple[str, Shade]],
     of: int = 1,
-) -> alt.LayerChart:
+) -> Drawing:
     sizes = sorted({cell.world_size for cell in info.cells})
     batches = sorted({cell.batch for cell in info.cells})
     rows = []

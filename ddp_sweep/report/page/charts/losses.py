@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.report.page.drawing import WIDTH, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, records
 from ddp_sweep.report.page.emphasis import Emphasis, emphasize
 from ddp_sweep.report.page.figure import Missing
 from ddp_sweep.report.page.marks import configuration_color
@@ -71,7 +71,9 @@ def losses_info(material: Material) -> LossInfo | Missing:
         training=training,
         validation=validation,
         title=_title(material, validation, training),
-        description=_description(validation or training, "validation" if validation else "training"),
+        description=_description(
+            validation or training, "validation" if validation else "training"
+        ),
         notes=tuple(_notes(training, validation, left_out)),
     )
 
@@ -205,14 +207,15 @@ def _timed(curves: Sequence[LossCurve]) -> bool:
     return any(point.seconds is not None for curve in curves for point in curve.points)
 
 
-def draw_losses(info: LossInfo, emphasis: Emphasis) -> alt.VConcatChart:
+def draw_losses(info: LossInfo, emphasis: Emphasis) -> Drawing:
     """A row for each kind of loss, a column for each way to count progress."""
     kinds = [("training loss", info.training), ("validation loss", info.validation)]
     rows = [_row(kind, curves, emphasis) for kind, curves in kinds if curves]
-    return alt.vconcat(*rows, spacing=20).resolve_scale(color="shared")
+    chart: Drawing = alt.vconcat(*rows, spacing=20).resolve_scale(color="shared")
+    return chart
 
 
-def _row(kind: str, curves: Sequence[LossCurve], emphasis: Emphasis) -> alt.HConcatChart:
+def _row(kind: str, curves: Sequence[LossCurve], emphasis: Emphasis) -> Drawing:
     axes = _AXES if _timed(curves) else _AXES[:2]
     lowest = min(point.loss for curve in curves for point in curve.points)
     panels = [
@@ -234,7 +237,7 @@ def _row(kind: str, curves: Sequence[LossCurve], emphasis: Emphasis) -> alt.HCon
 
 def _panel(
     curves: Sequence[LossCurve], field: str, title: str, emphasis: Emphasis, y: alt.Y
-) -> alt.Chart:
+) -> Drawing:
     # The important ones last, so that they lie on top.
     order = [*emphasis.colours]
     ranked = sorted(
@@ -251,7 +254,7 @@ def _panel(
         for point in curve.points
         if getattr(point, field) is not None
     ]
-    return (
+    chart: Drawing = (
         alt.Chart(records(rows))
         .mark_line(strokeWidth=1.8, interpolate="linear")
         .encode(
@@ -260,5 +263,6 @@ def _panel(
             color=configuration_color(emphasis, {curve.name for curve in curves}),
             detail="curve:O",
         )
-        .properties(width=(WIDTH - 70) // 3, height=_HEIGHT)
+        .properties(width=(WIDTH - 90) // 3, height=_HEIGHT)
     )
+    return chart

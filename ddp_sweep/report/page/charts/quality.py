@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import altair as alt
@@ -11,7 +11,7 @@ import numpy as np
 from ddp_sweep.analysis import MetricComparison
 from ddp_sweep.analysis.metrics import COST_METRICS, Margin, better_sign, metric_values
 from ddp_sweep.analysis.wording import count, margin_text, metric_name
-from ddp_sweep.report.page.drawing import WIDTH, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, records
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing
 from ddp_sweep.report.page.marks import configuration_color
@@ -178,14 +178,15 @@ def _notes(material: Material, *, judged: bool) -> Iterator[str]:
         yield f"{count(gone, 'run')} did not finish or missed the target, so they have no dot."
 
 
-def draw_quality(info: QualityInfo, emphasis: Emphasis) -> alt.VConcatChart:
+def draw_quality(info: QualityInfo, emphasis: Emphasis) -> Drawing:
     """A panel for each metric, all over the same batches."""
-    return alt.vconcat(
+    chart: Drawing = alt.vconcat(
         *(_draw(panel, info.batch_title, emphasis) for panel in info.panels), spacing=24
     ).resolve_scale(color="shared")
+    return chart
 
 
-def _draw(panel: QualityPanel, batch_title: str, emphasis: Emphasis) -> alt.LayerChart:
+def _draw(panel: QualityPanel, batch_title: str, emphasis: Emphasis) -> Drawing:
     rows = [
         {
             "batch": f"{dot.batch:,}",

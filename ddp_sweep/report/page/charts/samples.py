@@ -10,7 +10,7 @@ import numpy as np
 
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.wording import count, ratio
-from ddp_sweep.report.page.drawing import WIDTH, log_ticks, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing
 from ddp_sweep.report.page.marks import configuration_color
@@ -115,7 +115,7 @@ def _notes(failed: int) -> Iterator[str]:
         yield f"{count(failed, 'run')} failed or never met the target, so they have no dot."
 
 
-def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> alt.Chart:
+def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> Drawing:
     """Both axes logarithmic, since batches double and samples multiply."""
     rows = [
         {"batch": dot.batch, "samples": dot.samples, "label": emphasis.legend_label(dot.name)}
@@ -124,7 +124,7 @@ def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> alt.Chart:
     batches = sorted({dot.batch for dot in info.dots})
     low, high = min(d.samples for d in info.dots), max(d.samples for d in info.dots)
     low, high = low / 1.1, high * 1.1
-    return (
+    chart: Drawing = (
         alt.Chart(records(rows))
         .mark_circle(size=70, opacity=0.75)
         .encode(
@@ -146,3 +146,4 @@ def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> alt.Chart:
         )
         .properties(width=WIDTH, height=_HEIGHT)
     )
+    return chart

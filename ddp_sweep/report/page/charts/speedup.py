@@ -10,7 +10,7 @@ import altair as alt
 
 from ddp_sweep.analysis import RankedConfiguration, Ranking
 from ddp_sweep.analysis.wording import count, ratio
-from ddp_sweep.report.page.drawing import WIDTH, log_ticks, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis, Outcome, outcome
 from ddp_sweep.report.page.figure import Missing, enumerate_names
 from ddp_sweep.report.page.marks import configuration_color, outcome_shape
@@ -146,7 +146,7 @@ def _notes(ranking: Ranking, points: Sequence[SpeedupPoint]) -> Iterator[str]:
         )
 
 
-def draw_speedup(info: SpeedupInfo, emphasis: Emphasis) -> alt.LayerChart:
+def draw_speedup(info: SpeedupInfo, emphasis: Emphasis) -> Drawing:
     """Both axes logarithmic; configurations of one world size stand side by side."""
     offsets = _side_by_side(info.points)
     rows = [
@@ -211,7 +211,10 @@ def _y(field: str, info: SpeedupInfo) -> alt.Y:
         f"{field}:Q",
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
         axis=alt.Axis(
-            values=log_ticks(low, high), title="speedup, times as fast", format="~r", gridColor=GRID
+            values=log_ticks(low, high),
+            title="speedup, times as fast",
+            format="~r",
+            gridColor=GRID,
         ),
     )
 

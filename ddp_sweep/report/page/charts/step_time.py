@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.columns import numbers
-from ddp_sweep.report.page.drawing import WIDTH, color_scale, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, color_scale, records
 from ddp_sweep.report.page.emphasis import Emphasis, emphasize
 from ddp_sweep.report.page.figure import Missing, percent
 from ddp_sweep.report.page.material import Material
@@ -20,6 +20,7 @@ __all__ = ["StepTimeBar", "StepTimeInfo", "draw_step_time", "step_time_info"]
 
 _MOST_BARS = 20
 _BAR_HEIGHT = 24
+_SHARES = ["step_s", "data_wait", "communication"]
 _WAIT, _COMMUNICATION, _REST = "waiting for data", "communication", "the rest"
 
 
@@ -65,7 +66,7 @@ def step_time_info(material: Material) -> StepTimeInfo | Missing:
     first = [number for number in timed if material.entries[number].name in emphasis]
     chosen = set([*first, *(n for n in timed if n not in set(first))][:_MOST_BARS])
     bars = tuple(
-        _bar(material.entries[number].name, means.loc[number])
+        _bar(material.entries[number].name, *means.loc[number, _SHARES])
         for number in timed
         if number in chosen
     )
@@ -95,13 +96,12 @@ def _means(material: Material) -> pd.DataFrame:
     return means.dropna(subset=["step_s", "data_wait"])
 
 
-def _bar(name: str, mean: pd.Series[float]) -> StepTimeBar:
-    communication = float(mean["communication"])
+def _bar(name: str, step_s: float, data_wait: float, communication: float) -> StepTimeBar:
     return StepTimeBar(
         name=name,
-        step_ms=1000 * float(mean["step_s"]),
-        data_wait=float(mean["data_wait"]),
-        communication=None if np.isnan(communication) else communication,
+        step_ms=1000 * float(step_s),
+        data_wait=float(data_wait),
+        communication=None if np.isnan(communication) else float(communication),
     )
 
 
@@ -138,7 +138,7 @@ def _notes(with_communication: bool, left_out: int) -> Iterator[str]:
         yield f"{left_out:,} configurations of lower rank are left out."
 
 
-def draw_step_time(info: StepTimeInfo, emphasis: Emphasis) -> alt.Chart:
+def draw_step_time(info: StepTimeInfo, emphasis: Emphasis) -> Drawing:
     """A bar for each configuration, as long as its mean step."""
     parts = [_WAIT, _REST]
     colours = [PARTS[0], PARTS[2]]
@@ -150,7 +150,7 @@ def draw_step_time(info: StepTimeInfo, emphasis: Emphasis) -> alt.Chart:
         for label, bar in zip(labels, info.bars, strict=True)
         for part, share in _parts(bar)
     ]
-    return (
+    chart: Drawing = (
         alt.Chart(records(rows))
         .mark_bar(height={"band": 0.72})
         .encode(
@@ -163,8 +163,9 @@ def draw_step_time(info: StepTimeInfo, emphasis: Emphasis) -> alt.Chart:
             color=alt.Color("part:N", scale=color_scale(parts, colours)),
             order="order:Q",
         )
-        .properties(width=WIDTH - 180, height=_BAR_HEIGHT * len(info.bars))
+        .properties(width=WIDTH - 240, height=_BAR_HEIGHT * len(info.bars))
     )
+    return chart
 
 
 def _parts(bar: StepTimeBar) -> Iterator[tuple[str, float]]:

@@ -9,7 +9,7 @@ import altair as alt
 
 from ddp_sweep.analysis import Ranking
 from ddp_sweep.analysis.wording import ratio
-from ddp_sweep.report.page.drawing import WIDTH, log_ticks, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis, Outcome, outcome
 from ddp_sweep.report.page.figure import Missing, enumerate_names
 from ddp_sweep.report.page.marks import outcome_shape
@@ -132,7 +132,7 @@ def _notes(ranking: Ranking, points: Sequence[TradeoffPoint]) -> Iterator[str]:
         yield f"Without a time, so not on the chart: {enumerate_names(without)}."
 
 
-def draw_tradeoff(info: TradeoffInfo, emphasis: Emphasis) -> alt.LayerChart:
+def draw_tradeoff(info: TradeoffInfo, emphasis: Emphasis) -> Drawing:
     """Both axes logarithmic: twice the time is as far as half of it."""
     x, y = _axes(info)
     names = {point.name for point in info.points if not point.rejected}
