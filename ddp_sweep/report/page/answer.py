@@ -13,10 +13,11 @@ from ddp_sweep.analysis import (
     Ranking,
     RecommendationStatus,
     Severity,
+    Verdict,
 )
 from ddp_sweep.analysis.columns import numbers
 from ddp_sweep.analysis.wording import count, ratio
-from ddp_sweep.report.page.emphasis import outcome
+from ddp_sweep.report.page.emphasis import Outcome, outcome
 from ddp_sweep.report.page.material import Material
 from ddp_sweep.report.view import RankingView
 
@@ -79,20 +80,27 @@ def answer(material: Material, view: RankingView) -> Answer:
 def _sentence(fastest: RankedConfiguration, ranking: Ranking) -> str:
     baseline = ranking.baseline
     if fastest is baseline:
-        return (
-            f"Train with {_in_full(fastest)}: none of the other configurations that qualify was "
-            "shown to be faster."
-        )
+        return f"Train with {_in_full(fastest)}: {_why_baseline(ranking)}."
     text = (
         f"Train with {_in_full(fastest)}: that is {ratio(fastest.speedup or 1)} times as fast as "
         f"{baseline.name}"
     )
     if fastest.speedup_low is not None and fastest.speedup_high is not None:
         text += f" (90 % interval {ratio(fastest.speedup_low)} to {ratio(fastest.speedup_high)})"
-    text += f", with {outcome(fastest)}"
+    found = outcome(fastest)
+    text += f", with {found}" if found is Outcome.HELD else f", {found}"
     if fastest.cost_ratio is not None:
         text += f", at {ratio(fastest.cost_ratio)} times its cost"
     return f"{text}."
+
+
+def _why_baseline(ranking: Ranking) -> str:
+    others = [entry for entry in ranking.configurations if entry is not ranking.baseline]
+    if not others:
+        return "it is the only configuration that was run"
+    if not any(entry.verdict is Verdict.NON_INFERIOR for entry in others):
+        return "no other configuration qualifies"
+    return "none of the other configurations that qualify was shown to be faster"
 
 
 def _in_full(entry: RankedConfiguration) -> str:
@@ -131,7 +139,7 @@ def _facts(material: Material) -> Iterator[Fact]:
     yield Fact(
         label="Runs",
         value=f"{finished:,} of {runs:,}",
-        detail=f"gave a full measurement of {count(len(material.entries), 'configuration')}",
+        detail=f"gave a full measurement; {count(len(material.entries), 'configuration')}",
     )
 
 

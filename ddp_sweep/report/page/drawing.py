@@ -21,6 +21,7 @@ __all__ = [
     "color_scale",
     "for_page",
     "log_ticks",
+    "measured_ticks",
     "records",
     "to_png",
     "to_svg",
@@ -63,8 +64,10 @@ _CONFIG: dict[str, Any] = {
         "title": None,
         "labelColor": INK,
         "labelFontSize": 12,
-        "labelLimit": 420,
+        "labelLimit": 740,
+        "symbolStrokeWidth": 2.5,
         "symbolSize": 90,
+        "symbolOpacity": 1,
     },
     "text": {"color": INK, "fontSize": 12},
     "title": {"color": INK, "fontSize": 13, "anchor": "start", "fontWeight": 600},
@@ -94,6 +97,8 @@ def log_ticks(low: float, high: float) -> list[float]:
         [0.95, 1.0, 1.05, 1.1, 1.15, 1.2]
         >>> log_ticks(3, 4000)
         [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]
+        >>> log_ticks(0.15, 1.4)
+        [0.2, 0.3, 0.5, 0.7, 1.0]
     """
     if high / low < 6:
         span = high - low
@@ -102,9 +107,31 @@ def log_ticks(low: float, high: float) -> list[float]:
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         return [float(f"{k * step:.6g}") for k in range(first, last + 1)]
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    mantissas = (1, 2, 5) if last - first <= 5 else (1,)
+    mantissas: tuple[float, ...] = (1, 2, 5) if last - first <= 5 else (1,)
+    if high / low < 40:
+        mantissas = (1, 2, 3, 5, 7)
     ticks = [m * 10.0**power for power in range(first, last + 1) for m in mantissas]
     return [float(f"{tick:.6g}") for tick in ticks if low <= tick <= high]
+
+
+def measured_ticks(values: Sequence[int], most: int = 14) -> list[int]:
+    """The measured values for a logarithmic axis; of many, some that have room for a label.
+
+    Examples:
+        >>> measured_ticks([1, 2, 4, 8])
+        [1, 2, 4, 8]
+        >>> measured_ticks(range(1, 101), most=5)
+        [1, 4, 13, 100]
+    """
+    ordered = sorted(values)
+    if len(ordered) <= most:
+        return ordered
+    step = (ordered[-1] / ordered[0]) ** (1 / (most - 1)) * (1 - 1e-9)
+    ticks = ordered[:1]
+    for value in ordered:
+        if value >= ticks[-1] * step and ordered[-1] >= value * step:
+            ticks.append(value)
+    return [*ticks, ordered[-1]]
 
 
 def to_svg(chart: Drawing, title: str | None = None) -> str:

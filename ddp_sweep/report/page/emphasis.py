@@ -20,13 +20,15 @@ class Outcome(StrEnum):
     """What became of a configuration, as readers say it."""
 
     HELD = "quality held"
+    WITHIN = "within the margin"
+    """Where the only margins are on what a result costs."""
     UNKNOWN = "not yet known"
     LOST = "quality lost"
+    OVER = "over the margin"
     FAILED = "did not finish"
 
 
 _OUTCOMES = {
-    Verdict.NON_INFERIOR: Outcome.HELD,
     Verdict.INCONCLUSIVE: Outcome.UNKNOWN,
     Verdict.INFERIOR: Outcome.LOST,
     Verdict.FAILED: Outcome.FAILED,
@@ -35,10 +37,9 @@ _OUTCOMES = {
 
 def outcome(entry: RankedConfiguration) -> Outcome:
     """The outcome of a configuration; of the speed baseline what is known of its own quality."""
-    if entry.verdict is not Verdict.BASELINE:
-        return _OUTCOMES[entry.verdict]
-    known = (Outcome.UNKNOWN, Outcome.LOST, Outcome.FAILED)
-    return next((found for found in known if f"; {found}" in entry.reason), Outcome.HELD)
+    words = entry.reason.removeprefix("the speed baseline; ")
+    said = next((found for found in Outcome if words.startswith(found)), None)
+    return said or _OUTCOMES.get(entry.verdict, Outcome.HELD)
 
 
 @dataclass(frozen=True, kw_only=True)

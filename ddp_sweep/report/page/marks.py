@@ -7,16 +7,27 @@ import altair as alt
 from ddp_sweep.report.page.drawing import color_scale
 from ddp_sweep.report.page.emphasis import Emphasis, Outcome
 
-__all__ = ["configuration_color", "outcome_shape"]
+__all__ = ["color_of", "configuration_color", "outcome_shape"]
+
+
+_HALF_A_LINE = 56
+"""Characters of a label that leave room for another beside it."""
+_SHAPES = {
+    Outcome.HELD: "circle",
+    Outcome.WITHIN: "circle",
+    Outcome.UNKNOWN: "diamond",
+    Outcome.LOST: "cross",
+    Outcome.OVER: "cross",
+    Outcome.FAILED: "triangle-down",
+}
 
 
 def outcome_shape(outcomes: set[Outcome]) -> alt.Shape:
     """Outcomes by shape, so that colour is free for the configurations."""
-    shapes = dict(zip(Outcome, ("circle", "diamond", "cross", "triangle-down"), strict=True))
     shown = [found for found in Outcome if found in outcomes]
     return alt.Shape(
         "outcome:N",
-        scale=alt.Scale(domain=[str(o) for o in shown], range=[shapes[o] for o in shown]),
+        scale=alt.Scale(domain=[str(o) for o in shown], range=[_SHAPES[o] for o in shown]),
         # A single outcome needs no key; the table says it.
         legend=alt.Legend(orient="top", columns=4) if len(shown) > 1 else None,
     )
@@ -24,4 +35,12 @@ def outcome_shape(outcomes: set[Outcome]) -> alt.Shape:
 
 def configuration_color(emphasis: Emphasis, names: set[str]) -> alt.Color:
     """The same colour for the same configuration on every chart; field ``label``."""
-    return alt.Color("label:N", scale=color_scale(*emphasis.scale(names)))
+    return color_of(*emphasis.scale(names))
+
+
+def color_of(labels: list[str], colours: list[str]) -> alt.Color:
+    """A legend of these labels, in two columns where they are short enough."""
+    columns = 2 if max(map(len, labels), default=0) <= _HALF_A_LINE else 1
+    return alt.Color(
+        "label:N", scale=color_scale(labels, colours), legend=alt.Legend(columns=columns)
+    )

@@ -13,15 +13,16 @@ from ddp_sweep.analysis import MetricComparison, RankedConfiguration, Ranking
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.metrics import Margin, available_metrics
 from ddp_sweep.analysis.wording import difference_text, metric_name, ratio
+from ddp_sweep.report.page.emphasis import Outcome, outcome
 from ddp_sweep.report.page.material import Material
-from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
+from ddp_sweep.report.view import RankingView, RowView, view_ranking
 from ddp_sweep.schema import METRIC_PREFIX
 
 __all__ = ["Cell", "Column", "DataTable", "Row", "configuration_table", "figure", "trial_table"]
 
 _ROWS_OF_A_VIEW = 20
 _MOST_METRICS = 5
-_SAID = (Tone.PLAIN, Tone.HELD)
+_SAID = (Outcome.HELD, Outcome.WITHIN)
 """Outcomes whose reason is in the other columns already."""
 
 
@@ -86,11 +87,11 @@ def configuration_table(material: Material, view: RankingView) -> DataTable:
     titles = [
         Column(title="rank", numeric=True),
         Column(title="configuration"),
+        Column(title="outcome"),
         Column(title="speedup [90 % interval]", numeric=True),
         Column(title="scaling efficiency", numeric=True),
         *(Column(title=title, numeric=True) for title in metrics),
         *(Column(title=found.title, numeric=found.numeric) for found in extra),
-        Column(title="outcome"),
         Column(title="why"),
     ]
     pairs = zip(ranking.configurations, _row_views(ranking), strict=True)
@@ -120,19 +121,33 @@ def _configuration_row(
         cells=(
             Cell(str(rank), float(rank)),
             Cell(entry.name),
-            Cell(shown.speedup, entry.speedup),
-            Cell(shown.efficiency, entry.scaling_efficiency),
+            Cell(_outcome_text(entry, shown)),
+            Cell(_whole_interval(shown.speedup), entry.speedup),
+            Cell(_whole_interval(shown.efficiency), entry.scaling_efficiency),
             *(
-                Cell(text, found.difference)
+                Cell(_whole_interval(text), found.difference)
                 for text, found in zip(shown.metrics, judged, strict=False)
             ),
             *(found.full(entry) for found in extra),
-            Cell(shown.outcome),
-            Cell("" if shown.tone in _SAID else entry.reason.partition(": ")[2]),
+            Cell("" if outcome(entry) in _SAID else entry.reason.partition(": ")[2]),
         ),
         tone=shown.tone.value,
         strong=shown.recommended,
     )
+
+
+def _outcome_text(entry: RankedConfiguration, shown: RowView) -> str:
+    """As on the terminal; of a baseline that failed or lost quality that as well."""
+    found = outcome(entry)
+    if found in _SAID or found in shown.outcome:
+        return shown.outcome
+    return f"{shown.outcome}, {found}"
+
+
+def _whole_interval(text: str) -> str:
+    """The text with room for a line break only before its interval."""
+    start, bracket, interval = text.partition(" [")
+    return start.replace(" ", "\u00a0") + bracket + interval.replace(" ", "\u00a0")
 
 
 @dataclass(frozen=True)
@@ -159,9 +174,9 @@ class _Runs(_Extra):
     def full(self, entry: RankedConfiguration) -> Cell:
         text = f"{entry.n_seeds}"
         if entry.n_failed:
-            text += f", {entry.n_failed} failed"
+            text += f" ({entry.n_failed} failed)"
         if entry.n_not_converged:
-            text += f", {entry.n_not_converged} missed the target"
+            text += f" ({entry.n_not_converged} missed the target)"
         return Cell(text, float(entry.n_seeds))
 
 

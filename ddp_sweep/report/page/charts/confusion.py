@@ -23,6 +23,8 @@ MOST_CLASSES = 20
 """Classes with a row of their own; of more those are shown whose recall changes most."""
 _NUMBERED = 12
 """Classes up to which the cells hold numbers; beyond it only shades are legible."""
+_NOTABLE = 0.0005
+"""Change of a recall that shows in a tenth of a percent."""
 _SIDE = 300
 _LISTS = (list, tuple, np.ndarray)
 
@@ -164,7 +166,9 @@ def _title(classes: tuple[str, ...], matrices: tuple[ConfusionMatrix, ...]) -> s
     ]
     if not changes:
         return "No class has samples of which a recall could be computed"
-    _, name, before, after = max(changes)
+    change, name, before, after = max(changes)
+    if change < _NOTABLE:
+        return f"No class is recognized better or worse with {other.name} than with the reference"
     return (
         f"The recall of class {name} changes most: {100 * before:.1f} % with the reference, "
         f"{100 * after:.1f} % with {other.name}"

@@ -9,7 +9,7 @@ import altair as alt
 
 from ddp_sweep.analysis import RankedConfiguration
 from ddp_sweep.report.page.drawing import WIDTH, Drawing, records
-from ddp_sweep.report.page.emphasis import Emphasis
+from ddp_sweep.report.page.emphasis import Emphasis, emphasize
 from ddp_sweep.report.page.figure import Missing, percent
 from ddp_sweep.report.page.material import Material
 from ddp_sweep.report.page.palette import BLUES, INK, MUTED, NO_VALUE, ORANGES, Shade
@@ -20,6 +20,10 @@ _ROW_HEIGHT, _LOWEST_ROW_HEIGHT = 46, 18
 _WIDEST_COLUMN = 110
 _MANY_BATCHES = 14
 _MOST_IN_WORDS = 12
+_NOTABLE = 0.005
+"""Extra samples that are worth a number."""
+_MOST_BATCHES = 24
+"""Rows of the map; of more batches some are shown."""
 _ALL_EXTRA = 1.0
 """Extra samples from which on the shade does not get darker: twice as many."""
 
@@ -68,19 +72,32 @@ def efficiency_info(material: Material) -> EfficiencyInfo | Missing:
     for entry in entries:
         cell = _cell(entry)
         cells.setdefault((cell.world_size, cell.batch), cell)
-    with_samples = any(cell.extra_samples is not None for cell in cells.values())
+    shown = _rows(material, list(cells.values()))
+    with_samples = any(cell.extra_samples is not None for cell in shown)
     return EfficiencyInfo(
-        cells=tuple(cells.values()),
+        cells=tuple(shown),
         with_samples=with_samples,
         batch_title=(
             "global batch"
             if all(entry.global_batch_size for entry in entries)
             else "batch of a worker"
         ),
-        title=_title(material, list(cells.values())),
-        description=_description(list(cells.values())),
-        notes=tuple(_notes(with_samples, len(entries) - len(cells))),
+        title=_title(material, shown),
+        description=_description(shown),
+        notes=tuple(_notes(with_samples, len(entries) - len(cells), len(cells) - len(shown))),
     )
+
+
+def _rows(material: Material, cells: Sequence[EfficiencyCell]) -> list[EfficiencyCell]:
+    """The cells of as many batches as there is room for."""
+    batches = sorted({cell.batch for cell in cells})
+    emphasis = emphasize(material.ranking)
+    first = sorted({cell.batch for cell in cells if cell.name in emphasis})
+    others = [batch for batch in batches if batch not in first]
+    room = max(0, _MOST_BATCHES - len(first))
+    places = {len(others) * k // room for k in range(room)} if room else set()
+    kept = {*first, *(batch for place, batch in enumerate(others) if place in places)}
+    return [cell for cell in cells if len(batches) <= _MOST_BATCHES or cell.batch in kept]
 
 
 def _batch(entry: RankedConfiguration) -> int | None:
@@ -116,12 +133,18 @@ def _title(material: Material, cells: Sequence[EfficiencyCell]) -> str:
         return text
     return (
         f"{text}: each worker keeps {percent(cell.speed_kept)} of its speed, and "
-        f"{_extra(cell.extra_samples)} samples are needed"
+        f"{_needed(cell.extra_samples)}"
     )
 
 
 def _extra(share: float) -> str:
     return f"{'+' if share >= 0 else '−'}{percent(abs(share))}"  # noqa: RUF001 - a minus sign
+
+
+def _needed(extra: float) -> str:
+    if abs(extra) < _NOTABLE:
+        return "as many samples are needed"
+    return f"{percent(abs(extra))} {'more' if extra > 0 else 'fewer'} samples are needed"
 
 
 def _description(cells: Sequence[EfficiencyCell]) -> str:
@@ -132,14 +155,14 @@ def _description(cells: Sequence[EfficiencyCell]) -> str:
         if cell.speed_kept is not None and cell.extra_samples is not None:
             text += (
                 f" ({percent(cell.speed_kept)} of the speed of a worker kept, "
-                f"{_extra(cell.extra_samples)} samples needed)"
+                f"{_needed(cell.extra_samples)})"
             )
         words.append(text)
     more = len(cells) - len(words)
     return "; ".join(words) + (f"; and {more:,} more." if more else ".")
 
 
-def _notes(with_samples: bool, hidden: int) -> Iterator[str]:
+def _notes(with_samples: bool, hidden: int, beyond: int) -> Iterator[str]:
     if with_samples:
         yield (
             "Scaling efficiency is the speed that each worker keeps, divided by the samples "
@@ -156,6 +179,11 @@ def _notes(with_samples: bool, hidden: int) -> Iterator[str]:
             "Where several configurations share a cell, it shows the best-ranked one; "
             f"{hidden:,} are not shown."
         )
+    if beyond:
+        yield (
+            f"Only {_MOST_BATCHES} batches have a row: those of the configurations in colour and "
+            f"some between them; {beyond:,} configurations are in the table alone."
+        )
 
 
 def draw_efficiency(info: EfficiencyInfo, emphasis: Emphasis) -> Drawing:
@@ -167,7 +195,7 @@ def draw_efficiency(info: EfficiencyInfo, emphasis: Emphasis) -> Drawing:
     return alt.hconcat(
         _panel(info, "Scaling efficiency", lambda cell: cell.scaling, _share, 3),
         _panel(info, "= Per-worker speed kept", lambda cell: cell.speed_kept, _share, 3),
-        _panel(info, "÷ Extra samples needed", lambda cell: cell.extra_samples, _more, 3),
+        _panel(info, "÷ (1 + extra samples needed)", lambda cell: cell.extra_samples, _more, 3),
         spacing=28,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.wording import count, ratio
-from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, measured_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing
 from ddp_sweep.report.page.marks import configuration_color
@@ -20,6 +20,8 @@ __all__ = ["SamplesDot", "SamplesInfo", "draw_samples", "samples_info"]
 
 _HEIGHT = 260
 _MOST_IN_WORDS = 12
+_NOTABLE = 0.02
+"""Difference of medians from which on it is worth a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def _dots(material: Material) -> Iterator[SamplesDot]:
 
 def _target(material: Material) -> str:
     asked = material.ranking.conditions.target
-    return ", ".join(f"{name} {value:g}" for name, value in asked.items()) or "the target"
+    return ", ".join(f"{name} {value:g}" for name, value in asked.items()) or "The target"
 
 
 def _medians(dots: Sequence[SamplesDot]) -> dict[int, float]:
@@ -97,6 +99,8 @@ def _title(dots: Sequence[SamplesDot], target: str) -> str:
     first, last = min(medians), max(medians)
     if first == last:
         return f"{target} took a median of {medians[first]:,.0f} samples"
+    if abs(medians[last] / medians[first] - 1) < _NOTABLE:
+        return f"{target} takes as many samples at a global batch of {last:,} as at {first:,}"
     return (
         f"{target} takes {ratio(medians[last] / medians[first])}x as many samples at a global "
         f"batch of {last:,} as at {first:,}"
@@ -117,9 +121,10 @@ def _notes(failed: int) -> Iterator[str]:
 
 def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> Drawing:
     """Both axes logarithmic, since batches double and samples multiply."""
+    dots = sorted(info.dots, key=lambda dot: dot.name in emphasis)
     rows = [
         {"batch": dot.batch, "samples": dot.samples, "label": emphasis.legend_label(dot.name)}
-        for dot in info.dots
+        for dot in dots
     ]
     batches = sorted({dot.batch for dot in info.dots})
     low, high = min(d.samples for d in info.dots), max(d.samples for d in info.dots)
@@ -133,7 +138,12 @@ def draw_samples(info: SamplesInfo, emphasis: Emphasis) -> Drawing:
                 scale=alt.Scale(
                     type="log", base=2, domain=[batches[0] / 1.2, batches[-1] * 1.2], nice=False
                 ),
-                axis=alt.Axis(values=batches, title="global batch, samples", format=",d"),
+                axis=alt.Axis(
+                    values=measured_ticks(batches),
+                    title="global batch, samples",
+                    format=",d",
+                    grid=False,
+                ),
             ),
             alt.Y(
                 "samples:Q",

@@ -10,8 +10,8 @@ import altair as alt
 
 from ddp_sweep.analysis import RankedConfiguration, Ranking
 from ddp_sweep.analysis.wording import count, ratio
-from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
-from ddp_sweep.report.page.emphasis import Emphasis, Outcome, outcome
+from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, measured_ticks, records
+from ddp_sweep.report.page.emphasis import OTHER, Emphasis, Outcome, outcome
 from ddp_sweep.report.page.figure import Missing, enumerate_names
 from ddp_sweep.report.page.marks import configuration_color, outcome_shape
 from ddp_sweep.report.page.material import Material
@@ -22,6 +22,7 @@ __all__ = ["SpeedupInfo", "SpeedupPoint", "draw_speedup", "speedup_info"]
 _WIDEST_GROUP = 0.6
 """Room for the configurations of one world size side by side, in doublings."""
 _MOST_LINES = 12
+_MOST_BARS = 30
 _HEIGHT = 340
 _MOST_IN_WORDS = 12
 
@@ -103,11 +104,11 @@ def _title(ranking: Ranking, points: Sequence[SpeedupPoint]) -> str:
     text = f"{shown.name} trains {ratio(shown.speedup)}x as fast as {baseline.name}"
     if shown.world_size == baseline.world_size:
         return text
-    return f"{text}; {ratio(shown.world_size / baseline.world_size)}x would be ideal"
+    return f"{text}; {shown.world_size / baseline.world_size:g}x would be ideal"
 
 
 def _why_not(point: SpeedupPoint) -> str:
-    if point.outcome is not Outcome.HELD:
+    if point.outcome not in (Outcome.HELD, Outcome.WITHIN):
         return str(point.outcome)
     return "the interval reaches below 1" if point.low is not None else "no interval"
 
@@ -159,20 +160,25 @@ def draw_speedup(info: SpeedupInfo, emphasis: Emphasis) -> Drawing:
             "series": point.series,
             "outcome": point.outcome.value,
         }
-        for point in info.points
+        for point in sorted(info.points, key=lambda point: point.name in emphasis)
     ]
     x, y = _axes(info)
     color = configuration_color(emphasis, {point.name for point in info.points})
     shape = outcome_shape({point.outcome for point in info.points})
     base = alt.Chart(records(rows))
     layers = [*_background(info, x, y)]
+    # Bars of many grey points would hide the ones in colour.
+    barred = rows if len(rows) <= _MOST_BARS else [r for r in rows if r["label"] != OTHER]
+    with_bars = alt.Chart(records(barred))
     series = {point.series for point in info.points}
     if len(series) <= _MOST_LINES:
         layers.append(
             base.mark_line(color=MUTED, strokeWidth=1, opacity=0.6).encode(x, y, detail="series:N")
         )
     layers += [
-        base.mark_rule(strokeWidth=2.5).encode(x, y=_y("low", info), y2="high:Q", color=color),
+        with_bars.mark_rule(strokeWidth=2.5).encode(
+            x, y=_y("low", info), y2="high:Q", color=color
+        ),
         base.mark_point(size=80, filled=True, opacity=1).encode(x, y, color=color, shape=shape),
     ]
     return alt.layer(*layers).properties(width=WIDTH, height=_HEIGHT)
@@ -197,7 +203,9 @@ def _axes(info: SpeedupInfo) -> tuple[alt.X, alt.Y]:
         scale=alt.Scale(
             type="log", base=2, domain=[sizes[0] / half, sizes[-1] * half], nice=False
         ),
-        axis=alt.Axis(values=sizes, title="workers (world size)", format=",d", grid=False),
+        axis=alt.Axis(
+            values=measured_ticks(sizes), title="workers (world size)", format=",d", grid=False
+        ),
     )
     return x, _y("speedup", info)
 

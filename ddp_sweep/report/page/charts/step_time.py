@@ -160,7 +160,9 @@ def draw_step_time(info: StepTimeInfo, emphasis: Emphasis) -> Drawing:
                 sort=labels,
                 axis=alt.Axis(title=None, labelLimit=330, ticks=False, domain=False),
             ),
-            color=alt.Color("part:N", scale=color_scale(parts, colours)),
+            color=alt.Color(
+                "part:N", scale=color_scale(parts, colours), legend=alt.Legend(columns=3)
+            ),
             order="order:Q",
         )
         .properties(width=WIDTH - 240, height=_BAR_HEIGHT * len(info.bars))

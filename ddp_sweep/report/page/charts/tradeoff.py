@@ -12,7 +12,7 @@ from ddp_sweep.analysis.wording import ratio
 from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis, Outcome, outcome
 from ddp_sweep.report.page.figure import Missing, enumerate_names
-from ddp_sweep.report.page.marks import outcome_shape
+from ddp_sweep.report.page.marks import color_of, outcome_shape
 from ddp_sweep.report.page.material import Material
 from ddp_sweep.report.page.palette import INK, MUTED, OTHERS
 
@@ -38,7 +38,7 @@ class TradeoffPoint:
     @property
     def rejected(self) -> bool:
         """Its quality was lost, or it failed: no speed makes up for that."""
-        return self.outcome in (Outcome.LOST, Outcome.FAILED)
+        return self.outcome in (Outcome.LOST, Outcome.OVER, Outcome.FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ def draw_tradeoff(info: TradeoffInfo, emphasis: Emphasis) -> Drawing:
     ]
     if rejected:
         labels, colours = [*labels, "rejected"], [*colours, OTHERS]
-    color = alt.Color("label:N", scale=alt.Scale(domain=labels, range=colours))
+    color = color_of(labels, colours)
     shape = outcome_shape({point.outcome for point in info.points})
     rows = [*rejected, *sorted(others, key=lambda row: row["label"] != "other configurations")]
     layers = [
