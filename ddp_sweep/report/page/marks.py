@@ -28,8 +28,8 @@ def outcome_shape(outcomes: set[Outcome]) -> alt.Shape:
     return alt.Shape(
         "outcome:N",
         scale=alt.Scale(domain=[str(o) for o in shown], range=[_SHAPES[o] for o in shown]),
-        # A single outcome needs no key; the table says it.
-        legend=alt.Legend(orient="top", columns=4) if len(shown) > 1 else None,
+        # Where all is well, there is nothing to tell apart.
+        legend=None if shown == [Outcome.HELD] else alt.Legend(orient="top", columns=4),
     )
 
 

@@ -92,15 +92,12 @@ def configuration_table(material: Material, view: RankingView) -> DataTable:
         Column(title="scaling efficiency", numeric=True),
         *(Column(title=title, numeric=True) for title in metrics),
         *(Column(title=found.title, numeric=found.numeric) for found in extra),
-        Column(title="why"),
     ]
     pairs = zip(ranking.configurations, _row_views(ranking), strict=True)
     rows = [
         _configuration_row(rank, entry, shown, extra)
         for rank, (entry, shown) in enumerate(pairs, start=1)
     ]
-    if not any(row.cells[-1].text for row in rows):
-        titles, rows = titles[:-1], [replace(row, cells=row.cells[:-1]) for row in rows]
     return DataTable(caption=view.heading, columns=tuple(titles), rows=tuple(rows))
 
 
@@ -129,7 +126,6 @@ def _configuration_row(
                 for text, found in zip(shown.metrics, judged, strict=False)
             ),
             *(found.full(entry) for found in extra),
-            Cell("" if outcome(entry) in _SAID else entry.reason.partition(": ")[2]),
         ),
         tone=shown.tone.value,
         strong=shown.recommended,
@@ -137,11 +133,13 @@ def _configuration_row(
 
 
 def _outcome_text(entry: RankedConfiguration, shown: RowView) -> str:
-    """As on the terminal; of a baseline that failed or lost quality that as well."""
+    """As on the terminal, with the reason; of a baseline what became of it as well."""
     found = outcome(entry)
-    if found in _SAID or found in shown.outcome:
+    if found in _SAID:
         return shown.outcome
-    return f"{shown.outcome}, {found}"
+    text = shown.outcome if found in shown.outcome else f"{shown.outcome}, {found}"
+    why = entry.reason.removeprefix("the speed baseline; ").partition(": ")[2]
+    return f"{text}: {why}" if why else text
 
 
 def _whole_interval(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import altair as alt
 import numpy as np
@@ -16,7 +17,7 @@ from ddp_sweep.report.page.emphasis import Emphasis
 from ddp_sweep.report.page.figure import Missing
 from ddp_sweep.report.page.marks import configuration_color
 from ddp_sweep.report.page.material import Material
-from ddp_sweep.report.page.palette import BAND, MUTED
+from ddp_sweep.report.page.palette import BAND, INK, MUTED
 
 __all__ = ["QualityDot", "QualityInfo", "QualityPanel", "draw_quality", "quality_info"]
 
@@ -49,6 +50,8 @@ class QualityPanel:
     """The value that lies a whole margin on the worse side of the reference."""
     margin: str | None
     """As a reader compares it: ``0.01`` or ``2 %``."""
+    floor: float | None = None
+    """The least acceptable value, where the sweep file sets one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +68,31 @@ class QualityInfo:
 def quality_info(material: Material) -> QualityInfo | Missing:
     """Every finished run, at the evaluation that quality is judged by."""
     metrics = _metrics(material.ranking.reference.metrics)
-    panels = tuple(_panel(material, metric) for metric in metrics)
-    panels = tuple(panel for panel in panels if panel.dots)
+    panels = _with_floors(material, [_panel(material, metric) for metric in metrics])
     if not panels:
         return Missing("No quality was measured: no finished run has a value of any metric.")
-    judged = any(panel.margin is not None for panel in panels)
     return QualityInfo(
         panels=panels,
         batch_title=_batch_title(material),
         title=_title(material, panels[0]),
         description=" ".join(_in_words(panel) for panel in panels),
-        notes=tuple(_notes(material, judged=judged)),
+        notes=tuple(_notes(material, panels)),
     )
 
 
-def _metrics(found: dict[str, MetricComparison] | object) -> list[str]:
-    assert isinstance(found, dict)
+def _with_floors(material: Material, panels: list[QualityPanel]) -> tuple[QualityPanel, ...]:
+    """Each floor in the panel of the same values (recall is that of class 1), or in its own."""
+    for metric, floor in material.ranking.conditions.floors.items():
+        own = _panel(material, metric)
+        same = [place for place, panel in enumerate(panels) if panel.dots == own.dots]
+        if same:
+            panels[same[0]] = replace(panels[same[0]], floor=floor)
+        else:
+            panels.append(replace(own, floor=floor))
+    return tuple(panel for panel in panels if panel.dots)[:_MOST_PANELS]
+
+
+def _metrics(found: Mapping[str, MetricComparison]) -> list[str]:
     judged = [
         name
         for name, comparison in found.items()
@@ -110,10 +122,12 @@ def _panel(material: Material, metric: str) -> QualityPanel:
                     value=float(values[row]),
                 )
             )
-    comparison = material.ranking.reference.metrics[metric]
     own = [dot.value for dot in dots if dot.name == material.ranking.reference.name]
     reference = float(np.mean(own)) if own else None
-    margin = None if comparison.margin is None else Margin.parse(metric, comparison.margin)
+    # A metric of a floor alone is not compared with the reference.
+    comparison = material.ranking.reference.metrics.get(metric)
+    asked = None if comparison is None else comparison.margin
+    margin = None if asked is None else Margin.parse(metric, asked)
     return QualityPanel(
         metric=metric,
         label=metric_name(metric),
@@ -136,22 +150,32 @@ def _margin_end(metric: str, reference: float | None, margin: Margin) -> float |
 
 def _title(material: Material, panel: QualityPanel) -> str:
     fastest, reference = material.ranking.recommendation.fastest, material.ranking.reference
-    if panel.reference is None:
-        return f"{_capital(panel.label)} of the quality reference was not measured"
-    if panel.margin is None:
-        return f"{_capital(panel.label)} by global batch; no margin was set to judge it by"
-    if fastest is None:
-        return f"No configuration is recommended on the {panel.label} of these runs"
-    if fastest is reference:
-        return f"{_capital(panel.label)} is judged against {reference.name}, which is recommended"
-    mean = np.mean([dot.value for dot in panel.dots if dot.name == fastest.name])
-    return (
-        f"{fastest.name} has a mean {panel.label} of {mean:.4g}, the reference "
-        f"{panel.reference:.4g}; up to {panel.margin} less counts as held"
-        if (better_sign(panel.metric) or 1) > 0
-        else f"{fastest.name} has a mean {panel.label} of {mean:.4g}, the reference "
-        f"{panel.reference:.4g}; up to {panel.margin} more counts as held"
+    means = _means(panel)
+    if fastest is None or fastest is reference or not {fastest.name, reference.name} <= set(means):
+        return _range(panel, means, reference.name)
+    text = (
+        f"{fastest.name} has a mean {panel.label} of {means[fastest.name]:.4g}, the reference "
+        f"{means[reference.name]:.4g}"
     )
+    if panel.margin is None:
+        return text
+    worse = "less" if (better_sign(panel.metric) or 1) > 0 else "more"
+    return f"{text}; up to {panel.margin} {worse} counts as held"
+
+
+def _means(panel: QualityPanel) -> dict[str, float]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for dot in panel.dots:
+        values[dot.name].append(dot.value)
+    return {name: float(np.mean(found)) for name, found in values.items()}
+
+
+def _range(panel: QualityPanel, means: dict[str, float], reference: str) -> str:
+    low, high = min(means.values()), max(means.values())
+    if len(means) == 1:
+        return f"{_capital(panel.label)} is {low:.4g} on average"
+    text = f"Mean {panel.label} lies between {low:.4g} and {high:.4g}"
+    return f"{text}; the reference has {means[reference]:.4g}" if reference in means else text
 
 
 def _capital(text: str) -> str:
@@ -167,12 +191,16 @@ def _in_words(panel: QualityPanel) -> str:
     return f"Mean {panel.label} by batch: {', '.join(means)}."
 
 
-def _notes(material: Material, *, judged: bool) -> Iterator[str]:
+def _notes(material: Material, panels: tuple[QualityPanel, ...]) -> Iterator[str]:
     measured = material.measured
+    judged = any(panel.margin is not None for panel in panels)
     words = "Each dot is a run (one seed); the line is the mean of the quality reference"
     yield words + (
         ", and the band reaches from it as far as the margin allows." if judged else "."
     )
+    floors = [f"{panel.label} {panel.floor:g}" for panel in panels if panel.floor is not None]
+    if floors:
+        yield f"Dashed: the least acceptable value ({', '.join(floors)})."
     gone = len(measured.runs) - int(measured.finished.sum())
     if gone:
         yield f"{count(gone, 'run')} did not finish or missed the target, so they have no dot."
@@ -194,14 +222,13 @@ def _draw(panel: QualityPanel, batch_title: str, emphasis: Emphasis) -> Drawing:
             "value": dot.value,
             "label": emphasis.legend_label(dot.name),
         }
-        for dot in panel.dots
+        # Grey first, so that no emphasized dot lies under it.
+        for dot in sorted(panel.dots, key=lambda dot: dot.name in emphasis)
     ]
     scale = alt.Scale(zero=False, nice=True)
     title = alt.Axis(title=panel.label, tickCount=6)
     layers = [layer.encode(alt.Y("low:Q", scale=scale, axis=title)) for layer in _levels(panel)]
     batches = [f"{batch:,}" for batch in sorted({dot.batch for dot in panel.dots})]
-    # Grey first, so that no emphasized dot lies under it.
-    rows.sort(key=lambda row: row["label"] in emphasis.scale(set())[0])
     dots = alt.Chart(records(rows)).mark_circle(size=70, opacity=0.75)
     layers.append(
         dots.encode(
@@ -215,6 +242,9 @@ def _draw(panel: QualityPanel, batch_title: str, emphasis: Emphasis) -> Drawing:
 
 
 def _levels(panel: QualityPanel) -> Iterator[alt.Chart]:
+    if panel.floor is not None:
+        floor = alt.Chart(records([{"low": panel.floor}]))
+        yield floor.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[5, 4])
     if panel.reference is None:
         return
     if panel.margin_end is not None:

@@ -109,7 +109,8 @@ def _title(ranking: Ranking, points: Sequence[SpeedupPoint]) -> str:
 
 def _why_not(point: SpeedupPoint) -> str:
     if point.outcome not in (Outcome.HELD, Outcome.WITHIN):
-        return str(point.outcome)
+        unknown = point.outcome is Outcome.UNKNOWN
+        return "whether its quality held is not yet known" if unknown else str(point.outcome)
     return "the interval reaches below 1" if point.low is not None else "no interval"
 
 
@@ -128,10 +129,10 @@ def _in_words(point: SpeedupPoint) -> str:
 
 
 def _notes(ranking: Ranking, points: Sequence[SpeedupPoint]) -> Iterator[str]:
-    yield (
-        "Bars are 90 % intervals; thin lines join configurations of the same global batch; both "
-        "axes are logarithmic."
-    )
+    bars = "Bars are 90 % intervals"
+    bars += " of the configurations in colour" if len(points) > _MOST_BARS else ""
+    lines = "; thin lines join configurations of the same global batch"
+    yield f"{bars}{lines if _is_joined(points) else ''}; both axes are logarithmic."
     shown = {point.name for point in points}
     without = [entry.name for entry in ranking.configurations if entry.name not in shown]
     if without:
@@ -145,6 +146,12 @@ def _notes(ranking: Ranking, points: Sequence[SpeedupPoint]) -> Iterator[str]:
             "Without an interval, because of a single run or of runs that failed: "
             f"{enumerate_names(bare)}."
         )
+
+
+def _is_joined(points: Sequence[SpeedupPoint]) -> bool:
+    """More lines than these would be a thicket."""
+    series = {point.series for point in points}
+    return len(series) <= _MOST_LINES and len(series) < len(points)
 
 
 def draw_speedup(info: SpeedupInfo, emphasis: Emphasis) -> Drawing:
@@ -170,8 +177,7 @@ def draw_speedup(info: SpeedupInfo, emphasis: Emphasis) -> Drawing:
     # Bars of many grey points would hide the ones in colour.
     barred = rows if len(rows) <= _MOST_BARS else [r for r in rows if r["label"] != OTHER]
     with_bars = alt.Chart(records(barred))
-    series = {point.series for point in info.points}
-    if len(series) <= _MOST_LINES:
+    if _is_joined(info.points):
         layers.append(
             base.mark_line(color=MUTED, strokeWidth=1, opacity=0.6).encode(x, y, detail="series:N")
         )
