@@ -6,6 +6,7 @@ import altair as alt
 
 from ddp_sweep.report.page.drawing import color_scale
 from ddp_sweep.report.page.emphasis import Emphasis, Outcome
+from ddp_sweep.report.page.palette import INK
 
 __all__ = ["color_of", "configuration_color", "outcome_shape"]
 
@@ -22,6 +23,9 @@ _SHAPES = {
 }
 
 
+_KEY = alt.Legend(orient="top", columns=4, symbolFillColor=INK, symbolStrokeColor=INK)
+
+
 def outcome_shape(outcomes: set[Outcome]) -> alt.Shape:
     """Outcomes by shape, so that colour is free for the configurations."""
     shown = [found for found in Outcome if found in outcomes]
@@ -29,7 +33,7 @@ def outcome_shape(outcomes: set[Outcome]) -> alt.Shape:
         "outcome:N",
         scale=alt.Scale(domain=[str(o) for o in shown], range=[_SHAPES[o] for o in shown]),
         # Where all is well, there is nothing to tell apart.
-        legend=None if shown == [Outcome.HELD] else alt.Legend(orient="top", columns=4),
+        legend=None if shown == [Outcome.HELD] else _KEY,
     )
 
 

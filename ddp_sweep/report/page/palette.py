@@ -32,7 +32,7 @@ BAND = "#bfe3d0"
 """What lies within a margin."""
 NO_VALUE = "#e4e7ea"
 """A cell of a heat map without a measurement."""
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7a5195")
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#4a2377")
 """Configurations, the most important first; Okabe and Ito without yellow, black as violet."""
 PARTS = ("#8c510a", "#35978f", "#c7d1da")
 """Parts of a step's time: waiting for data, communication, the rest."""
@@ -50,7 +50,7 @@ SCHEME: dict[str, tuple[str, str]] = {
     SERIES[3]: ("series-4", "#f2b733"),
     SERIES[4]: ("series-5", "#e39ac2"),
     SERIES[5]: ("series-6", "#9ad6fa"),
-    SERIES[6]: ("series-7", "#b08ad0"),
+    SERIES[6]: ("series-7", "#8f63cf"),
     PARTS[0]: ("part-1", "#d08b3e"),
     PARTS[1]: ("part-2", "#4fb8b0"),
     PARTS[2]: ("part-3", "#4a545e"),
