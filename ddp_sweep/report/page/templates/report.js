@@ -23,15 +23,17 @@
     const unknown = keyed.filter(([key]) => key === null || key === "");
     known.sort(([a], [b]) => (down ? compare(b, a) : compare(a, b)));
     body.append(...[...known, ...unknown].map(([, row]) => row));
-    said.textContent = `Sorted by ${heading.textContent}, ${down ? "descending" : "ascending"}.`;
+    said.textContent = `Sorted by ${heading.dataset.title}, ${down ? "descending" : "ascending"}.`;
   };
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((heading, column) => {
+      // Beside the text, not around it: browsers do not print buttons in a repeated heading.
       const button = document.createElement("button");
       button.type = "button";
-      button.append(...heading.childNodes);
-      button.addEventListener("click", () => sort(table, heading, column));
-      heading.append(button);
+      heading.dataset.title = heading.textContent;
+      button.setAttribute("aria-label", `Sort by ${heading.textContent}`);
+      heading.append("\u00a0", button);
+      heading.addEventListener("click", () => sort(table, heading, column));
     });
   }
 })();
