@@ -1,0 +1,43 @@
+"""The verb that makes a page of results: report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="DIR|FILE", help="A results folder, or a Parquet or CSV table."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The HTML file; report.html in the folder, or beside the table."),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each chart there as SVG and PNG, for papers."),
+    ] = None,
+) -> None:
+    """Write one HTML page with the answer, its evidence and every measurement."""
+    from ddp_sweep.report.page import build_report
+
+    made = build_report(source)
+    file = output or _default_output(source)
+    made.write(file)
+    print(file)
+    if plots is not None:
+        written = made.write_plots(plots)
+        print(f"{len(written)} pictures in {plots}", file=sys.stderr)
+
+
+def _default_output(source: Path) -> Path:
+    if source.is_dir():
+        return source / "report.html"
+    return source.with_name(f"{source.stem}-report.html")
