@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ddp_sweep.analysis import RankedConfiguration, Ranking, RankingOptions, rank
 from ddp_sweep.analysis.measurements import Measurements, measure
+from ddp_sweep.analysis.names import name_configurations
 from ddp_sweep.analysis.sources import open_source
-from ddp_sweep.analysis.wording import name_configurations
 from ddp_sweep.results import Results, ResultsFolder
 
 if TYPE_CHECKING:
