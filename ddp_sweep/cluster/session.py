@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +63,7 @@ class Session:
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
         """Run what is pending, then what confirms its outcome; whether it was interrupted."""
-        if self._run_pending(cluster, only_failed=self.only_failed):
+        if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
             return True
         assert self.plan is not None
         if self.stopping or Ledger(self.folder.read()).unfinished(self.plan.trials):
@@ -71,14 +71,21 @@ class Session:
         confirming = self.confirm()
         if confirming.said is not None and self.progress != "none":
             print(confirming.said, file=sys.stderr, flush=True)
-        return confirming.due and self._run_pending(cluster)
+        # Not what was lost for good: it has had its attempts in this session.
+        return confirming.due and self._run_those(Ledger.unfinished, cluster)
 
-    def _run_pending(self, cluster: ClusterConnection, *, only_failed: bool = False) -> bool:
+    def _run_those(
+        self,
+        choose: Callable[[Ledger, Sequence[Trial]], tuple[Trial, ...]],
+        cluster: ClusterConnection,
+        *,
+        only_failed: bool = False,
+    ) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
         ledger = Ledger(self.folder.read(), only_failed=only_failed)
         for infeasible in ledger.without_row(plan.infeasible):
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
-        pending = ledger.pending(plan.trials)
+        pending = choose(ledger, plan.trials)
         if not pending:
             return False
         schedule = self.schedule = Schedule(
