@@ -75,6 +75,11 @@ class Results:
     additions: tuple[SeedAddition, ...] = ()
     """Which seeds were added, in order; empty where the folder does not say."""
 
+    @property
+    def added(self) -> tuple[SeedAddition, ...]:
+        """The additions beside the seeds of the sweep file, as a plan takes them."""
+        return tuple(one for one in self.additions if one.purpose is not SeedPurpose.SWEEP)
+
 
 @dataclass(frozen=True)
 class ResultsFolder:

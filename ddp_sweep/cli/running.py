@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -83,7 +82,7 @@ def run(
         address=address,
         progress=progress.value,
         additions=additions,
-        resume_command=_resume_command(sweep, output, overrides or (), address, only),
+        resume_command=_resume_command(),
     )
     print(outcome.message, file=sys.stderr)
     if outcome.ranking is None:
@@ -93,20 +92,21 @@ def run(
     raise typer.Exit(outcome.exit_code)
 
 
-def _resume_command(
-    sweep: Path,
-    output: Path | None,
-    overrides: Iterable[str],
-    address: str | None,
-    only: Only | None,
-) -> str:
-    """The command that finishes what this one began; it adds nothing anew."""
-    words = ["ddp-sweep", "run", str(sweep)]
-    words += [] if output is None else ["--output", str(output)]
-    words += [word for override in overrides for word in ("--set", override)]
-    words += [] if address is None else ["--address", address]
-    words += ["--only", "failed"] if only is Only.FAILED else []
-    return shlex.join(words)
+def _resume_command() -> str:
+    """The command that finishes what this one began: the same, but that it adds no more seeds.
+
+    The configurations that an extension added are in the folder's own sweep file by then.
+    """
+    words, kept = iter(sys.argv[1:]), ["ddp-sweep"]
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in ("--more-seeds", "--only"):
+            value = value if equals else next(words, "")
+            if name == "--only" and value == Only.FAILED:
+                kept += [name, value]
+        elif word != "--extend":
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:

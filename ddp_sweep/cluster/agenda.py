@@ -8,13 +8,24 @@ from typing import Literal
 
 from ddp_sweep.analysis import Ranking, rank
 from ddp_sweep.cluster.ledger import Ledger
-from ddp_sweep.cluster.seed_additions import SeedBook, confirmation, more_seeds
+from ddp_sweep.cluster.seed_additions import (
+    SeedBook,
+    confirmation,
+    seeds_for_all,
+    seeds_for_undecided,
+)
 from ddp_sweep.errors import DdpSweepError, MoreSeedsError
 from ddp_sweep.plan import Plan
-from ddp_sweep.results import ResultsFolder
-from ddp_sweep.schema import Status
+from ddp_sweep.results import Results, ResultsFolder
 
-__all__ = ["Additions", "add_confirmation", "idle_because"]
+__all__ = [
+    "Additions",
+    "Confirmation",
+    "add_confirmation",
+    "idle_because",
+    "nothing_ran",
+    "require_results",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +36,7 @@ class Additions:
     """Fresh seeds for the configurations that ``only`` names; None for none."""
     only: Literal["undecided", "failed"] | None = None
     """undecided: fresh seeds go to the configurations whose quality is not yet known, and to the
-    quality reference. failed: trials that failed for good run anew; no fresh seeds then."""
+    quality reference. failed: trials that did not succeed run anew, and nothing else."""
     extend: bool = False
     """Configurations may have been added to the sweep file."""
     accept_code_change: bool = False
@@ -48,6 +59,29 @@ class Additions:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Whether the winner of a sweep is to be measured anew."""
+
+    due: bool = False
+    """Whether its seeds were added."""
+    said: str | None = None
+    """What there is to say of it to a person."""
+
+
+def require_results(folder: ResultsFolder, asked: Additions, resume_command: str) -> None:
+    """Refuse to add to a folder that does not exist, before it is made.
+
+    Raises:
+        MoreSeedsError: There are no results yet.
+    """
+    if (asked.more_seeds or asked.only) and not folder.trials.is_dir():
+        raise MoreSeedsError(
+            f"{folder.path} holds no results yet that could be looked at; run the sweep first, "
+            f"without --more-seeds and --only: {resume_command}"
+        )
+
+
 def idle_because(
     folder: ResultsFolder,
     asked: Additions,
@@ -68,27 +102,30 @@ def idle_because(
         resume_command: How to finish what was begun before.
 
     Raises:
-        MoreSeedsError: There are no results yet, or trials of the seeds there are still to run.
+        MoreSeedsError: There are no results yet, trials of the seeds there are still to run, or
+            no number of seeds would decide.
     """
     plan = plan_now()
-    ledger = Ledger(folder.read(), failed_too=asked.only == "failed")
+    only_failed = asked.only == "failed"
+    ledger = Ledger(folder.read(), only_failed=only_failed)
     if asked.more_seeds is not None:
         _require_finished(folder, ledger, plan, resume_command)
-        seeds = book.fresh(asked.more_seeds)
-        addition = more_seeds(rank(folder.path), seeds, undecided=asked.only == "undecided")
-        if addition is None:
-            return (
-                "No configuration is undecided, so no seeds were added and nothing ran. For more "
-                "seeds of all of them leave out --only undecided"
-            )
-        book.add(addition)
+        return _add_seeds(folder, asked, book, asked.more_seeds)
+    if ledger.pending(plan.trials):
         return None
-    if ledger.pending(plan.trials) or ledger.without_row(plan.infeasible):
-        return None
-    if add_confirmation(folder, book, confirm_seeds) is not None:
-        return None
-    if asked.only == "failed":
+    if only_failed:
         return "No trial has failed; nothing ran"
+    if ledger.without_row(plan.infeasible):
+        return None
+    confirming = add_confirmation(folder, book, confirm_seeds)
+    if confirming.due:
+        return None
+    text = nothing_ran(plan)
+    return text if confirming.said is None else f"{text}. {confirming.said}"
+
+
+def nothing_ran(plan: Plan) -> str:
+    """What to say of a sweep that was done before this run."""
     count = len(plan.trials) + len(plan.infeasible)
     return (
         f"All {count} trials were done; nothing ran. To run them anew, give another folder with "
@@ -96,22 +133,41 @@ def idle_because(
     )
 
 
-def add_confirmation(folder: ResultsFolder, book: SeedBook, seeds: int) -> str | None:
-    """Add the seeds that measure the winner anew, where that is due; the winner's name."""
-    ranking = _ranking(folder) if seeds else None
-    if ranking is None:
+def _add_seeds(folder: ResultsFolder, asked: Additions, book: SeedBook, count: int) -> str | None:
+    seeds = book.fresh(count)
+    if asked.only != "undecided":
+        book.add(seeds_for_all(folder.read(), seeds))
         return None
-    addition = confirmation(ranking, book.additions, book.fresh(seeds))
+    addition = seeds_for_undecided(rank(folder.path), seeds)
     if addition is None:
-        return None
+        return (
+            "No configuration is undecided, so no seeds were added and nothing ran. For more "
+            "seeds of all of them leave out --only undecided"
+        )
     book.add(addition)
-    assert ranking.recommendation.fastest is not None
-    return ranking.recommendation.fastest.name
+    return None
 
 
-def _ranking(folder: ResultsFolder) -> Ranking | None:
+def add_confirmation(folder: ResultsFolder, book: SeedBook, seeds: int) -> Confirmation:
+    """Add the seeds that measure the winner anew, where that is due."""
+    results = folder.read()
+    ranking = _ranking(results) if seeds else None
+    winner = None if ranking is None else ranking.recommendation.fastest
+    if ranking is None or winner is None:
+        return Confirmation()
+    addition = confirmation(ranking, results, book.fresh(seeds))
+    if addition is not None:
+        book.add(addition)
+        return Confirmation(due=True, said=f"measuring {winner.name} anew, with fresh seeds")
+    if winner.configuration_id == ranking.baseline.configuration_id:
+        said = f"{winner.name} is what the others are compared with: nothing to confirm"
+        return Confirmation(said=said)
+    return Confirmation()
+
+
+def _ranking(results: Results) -> Ranking | None:
     try:
-        return rank(folder.path)
+        return rank(results)
     except DdpSweepError:  # such as: no trial has a result
         return None
 
@@ -122,13 +178,9 @@ def _require_finished(
     if not ledger.attempts_made:
         raise MoreSeedsError(
             f"{folder.path} holds no results yet that could be looked at; run the sweep first, "
-            f"without more seeds: {resume_command}"
+            f"without --more-seeds: {resume_command}"
         )
-    left = [
-        trial
-        for trial in ledger.pending(plan.trials)
-        if (last := ledger.last(trial.trial_id)) is None or last.status != Status.INFEASIBLE
-    ]
+    left = ledger.unfinished(plan.trials)
     if left:
         raise MoreSeedsError(
             f"{len(left)} trials with the seeds that {folder.path} has are still to run; finish "

@@ -41,11 +41,12 @@ class Ledger:
 
     Args:
         results: What the folder holds.
-        failed_too: Whether trials that failed for good are run anew as well.
+        only_failed: Whether what is to be run are the trials that did not succeed, those that
+            failed for good among them, and no others.
     """
 
-    def __init__(self, results: Results, *, failed_too: bool = False) -> None:
-        self._failed_too = failed_too
+    def __init__(self, results: Results, *, only_failed: bool = False) -> None:
+        self._only_failed = only_failed
         final = results.trials[results.trials["final"].astype(bool)]
         columns = final[["trial_id", "attempt", "status", "status_detail"]].astype(object)
         rows = columns.where(columns.notna(), None).itertuples(index=False, name=None)
@@ -67,6 +68,13 @@ class Ledger:
         """Those that have no result yet, or one to be had anew, in their order."""
         return tuple(trial for trial in trials if self._is_open(trial.trial_id))
 
+    def unfinished(self, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        """Those that have not had their attempts yet: not begun, or interrupted."""
+        endings = ((trial, self._last.get(trial.trial_id)) for trial in trials)
+        return tuple(
+            trial for trial, last in endings if last is None or last.status == Status.INTERRUPTED
+        )
+
     def without_row(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
         """Those that nothing is known of yet."""
         return tuple(trial for trial in trials if trial.trial_id not in self._last)
@@ -86,9 +94,9 @@ class Ledger:
 
     def _is_open(self, trial_id: str) -> bool:
         last = self._last.get(trial_id)
-        if last is None or last.to_rerun:
-            return True
-        return self._failed_too and last.status != Status.SUCCEEDED
+        if self._only_failed:
+            return last is not None and last.status != Status.SUCCEEDED
+        return last is None or last.to_rerun
 
 
 def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Recorded | None:

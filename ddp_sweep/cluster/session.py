@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection, connect
 from ddp_sweep.cluster.environment import quiet_driver
 from ddp_sweep.cluster.interrupts import drain_on_interrupt
@@ -37,11 +38,10 @@ class Session:
     plan_for: Callable[[int | None], Plan]
     worker_factory: WorkerFactory
     progress: Progress
-    failed_too: bool = False
-    """Whether trials that failed for good run anew as well."""
-    confirm: Callable[[], str | None] = lambda: None
-    """Adds the seeds of a confirmation to the plan, once the sweep is done and where one is due;
-    what is confirmed."""
+    only_failed: bool = False
+    """Whether trials that did not succeed run anew, and nothing else."""
+    confirm: Callable[[], Confirmation] = Confirmation
+    """Adds the seeds of a confirmation to the plan, where one is due once the sweep is done."""
     stopping: bool = False
     """Whether the user asked for an end."""
     ran: int = 0
@@ -63,24 +63,29 @@ class Session:
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
         """Run what is pending, then what confirms its outcome; whether it was interrupted."""
-        if self._run_pending(cluster, failed_too=self.failed_too):
+        if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
             return True
         assert self.plan is not None
-        if self.stopping or Ledger(self.folder.read()).pending(self.plan.trials):
+        if self.stopping or Ledger(self.folder.read()).unfinished(self.plan.trials):
             return False
-        confirmed = self.confirm()
-        if confirmed is None:
-            return False
-        if self.progress != "none":
-            print(f"measuring {confirmed} anew, with fresh seeds", file=sys.stderr, flush=True)
-        return self._run_pending(cluster)
+        confirming = self.confirm()
+        if confirming.said is not None and self.progress != "none":
+            print(confirming.said, file=sys.stderr, flush=True)
+        # Not what was lost for good: it has had its attempts in this session.
+        return confirming.due and self._run_those(Ledger.unfinished, cluster)
 
-    def _run_pending(self, cluster: ClusterConnection, *, failed_too: bool = False) -> bool:
+    def _run_those(
+        self,
+        choose: Callable[[Ledger, Sequence[Trial]], tuple[Trial, ...]],
+        cluster: ClusterConnection,
+        *,
+        only_failed: bool = False,
+    ) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
-        ledger = Ledger(self.folder.read(), failed_too=failed_too)
+        ledger = Ledger(self.folder.read(), only_failed=only_failed)
         for infeasible in ledger.without_row(plan.infeasible):
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
-        pending = ledger.pending(plan.trials)
+        pending = choose(ledger, plan.trials)
         if not pending:
             return False
         schedule = self.schedule = Schedule(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ddp_sweep.cluster.whole_files import write_whole
 from ddp_sweep.errors import DdpSweepError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.results import Results, ResultsFolder
@@ -31,7 +31,7 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
     """
     known = folder.read()
     if known.spec is None or known.trials.empty:
-        _write_whole(folder, spec)
+        write_whole(folder.spec_file, spec.to_yaml())
         return
     differences = dict(_differences(known.spec, spec.to_mapping()))
     refused = {key: line for key, line in differences.items() if key not in _MAY_CHANGE}
@@ -43,14 +43,7 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
             f"{folder.path} was made by another sweep file:\n{listed}\n{_ways_on(refused, extend)}"
         )
     if differences:
-        _write_whole(folder, spec)
-
-
-def _write_whole(folder: ResultsFolder, spec: SweepSpec) -> None:
-    """Put the resolved sweep file in the folder, whole or not at all."""
-    partial = folder.spec_file.with_name(f"{folder.spec_file.name}.{os.getpid()}")
-    partial.write_text(spec.to_yaml(), encoding="utf-8")
-    partial.replace(folder.spec_file)
+        write_whole(folder.spec_file, spec.to_yaml())
 
 
 def refuse_other_code(results: Results, code_version: str, *, accept: bool = False) -> None:
@@ -89,8 +82,15 @@ def _beyond_extension(
         before = configuration_ids(parse_spec(known))
     except DdpSweepError:  # written by another version
         return dict(differences)
-    lost = before.keys() - configuration_ids(spec).keys()
-    return {key: line for key, line in differences.items() if lost or not key.startswith("sweep.")}
+    kept = before <= configuration_ids(spec)
+    # Where the rate is swept, the one in `training` is only the first of the list.
+    rates = (known["sweep"].get("learning_rate"), spec.sweep.axes.get("learning_rate"))
+    harmless = ("training.learning_rate",) if all(rates) else ()
+    return {
+        key: line
+        for key, line in differences.items()
+        if not kept or not (key.startswith("sweep.") or key in harmless)
+    }
 
 
 def _ways_on(refused: Iterable[str], extend: bool) -> str:

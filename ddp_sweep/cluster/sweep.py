@@ -7,7 +7,7 @@ what next, a lane runs it, the reporter writes it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ import ray
 
 import ddp_sweep
 from ddp_sweep.analysis import Ranking, rank
-from ddp_sweep.cluster.agenda import Additions, add_confirmation, idle_because
+from ddp_sweep.cluster.agenda import (
+    Additions,
+    add_confirmation,
+    idle_because,
+    nothing_ran,
+    require_results,
+)
 from ddp_sweep.cluster.ledger import Ledger, locked
 from ddp_sweep.cluster.progress import Progress, summary
 from ddp_sweep.cluster.seed_additions import SeedBook
@@ -70,7 +76,7 @@ def run_sweep(
     workload: WorkloadFactory | None = None,
     progress: Progress = "auto",
     additions: Additions | None = None,
-    resume_command: str = "the same call",
+    resume_command: str = "the same call without additions",
     worker_factory: WorkerFactory | None = None,
 ) -> SweepOutcome:
     """Run the trials of a sweep that have no result yet, and rank the configurations.
@@ -103,21 +109,22 @@ def run_sweep(
     plan_for(None, ())  # a workload that cannot work is found before the folder is touched
     sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
     folder = ResultsFolder(Path(output).absolute())
+    require_results(folder, asked, resume_command)
     with locked(folder):
-        settle_spec(folder, spec, extend=asked.extend)
         results = folder.read()
         facts = _facts(spec, factory)
         refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
+        settle_spec(folder, spec, extend=asked.extend)
         if results.trials.empty:  # seeds of a sweep file that was changed before its first trial
             folder.seeds_file.unlink(missing_ok=True)
             results = replace(results, additions=())
-        book = SeedBook(folder, spec, results.additions, facts.session_id)
+        book = SeedBook(results, spec, facts.session_id)
         confirm_seeds = spec.quality.confirm_seeds
         idle = idle_because(
             folder,
             asked,
             book,
-            lambda: plan_for(None, book.planned()),
+            lambda: plan_for(None, book.added),
             confirm_seeds=confirm_seeds,
             resume_command=resume_command,
         )
@@ -125,10 +132,10 @@ def run_sweep(
             spec=spec,
             folder=folder,
             reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
-            plan_for=lambda capacity: plan_for(capacity, book.planned()),
+            plan_for=lambda capacity: plan_for(capacity, book.added),
             worker_factory=sent,
             progress=progress,
-            failed_too=asked.only == "failed",
+            only_failed=asked.only == "failed",
             confirm=lambda: add_confirmation(folder, book, confirm_seeds),
         )
         interrupted = idle is None and session.run(address)
@@ -140,7 +147,7 @@ def run_sweep(
 
 def _planner(
     spec: SweepSpec, inspected: Inspected
-) -> Callable[[int | None, tuple[MoreSeeds, ...]], Plan]:
+) -> Callable[[int | None, Sequence[MoreSeeds]], Plan]:
     """Makes the plan for a capacity; looks at each variant of the workload once only."""
 
     def train_length(options: Mapping[str, Json]) -> int:
@@ -170,6 +177,8 @@ def _outcome(
     ledger = Ledger(session.folder.read())
     planned = len(plan.trials) + len(plan.infeasible)
     text = idle or summary(ledger.statuses(plan), planned)
+    if idle is None and session.ran == 0 and not (interrupted or ledger.pending(plan.trials)):
+        text = nothing_ran(plan)  # what is infeasible here might have fitted now
     exit_code = _exit_code(ledger.endings(plan))
     if interrupted:
         exit_code = _INTERRUPTED_EXIT_CODE

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import os
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from ddp_sweep.analysis import Ranking
-from ddp_sweep.analysis.settings import ready_to_paste
+from ddp_sweep.analysis import Ranking, RecommendationStatus
+from ddp_sweep.analysis.settings import ready_to_paste, sweep_file_settings
+from ddp_sweep.cluster.whole_files import write_whole, yaml_text
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.results import ResultsFolder
 
@@ -23,25 +20,15 @@ def write_winner(folder: ResultsFolder, ranking: Ranking | None) -> None:
         ResultsError: The folder cannot be written to.
     """
     try:
-        if ranking is None or ranking.recommendation.fastest is None:
+        if ranking is None or ranking.recommendation.status is RecommendationStatus.NONE:
             folder.winner_file.unlink(missing_ok=True)
         else:
-            _write(folder, ranking)
+            write_whole(folder.winner_file, yaml_text(_contents(ranking)))
     except OSError as error:
         raise ResultsError(
             f"cannot write {folder.winner_file}: {error.strerror or error}; every trial is kept, "
             "and the same command writes the file once there is room"
         ) from error
-
-
-def _write(folder: ResultsFolder, ranking: Ranking) -> None:
-    text, yaml = io.StringIO(), YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(_contents(ranking), text)
-    partial = folder.winner_file.with_name(f"{folder.winner_file.name}.{os.getpid()}")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    partial.replace(folder.winner_file)
 
 
 def _contents(ranking: Ranking) -> dict[str, Any]:
@@ -57,6 +44,9 @@ def _contents(ranking: Ranking) -> dict[str, Any]:
         "speedup_low": winner.speedup_low,
         "speedup_high": winner.speedup_high,
         "baseline": ranking.baseline.name,
+        "num_nodes": winner.num_nodes,
         "settings": ready_to_paste(winner),
+        "unscaled_learning_rate": winner.parameters.get("learning_rate"),
+        "sweep_file": sweep_file_settings(winner),
         "parameters": dict(winner.parameters),
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ddp_sweep.plan.configuration import (
     Configuration,
@@ -14,7 +15,7 @@ from ddp_sweep.plan.configuration import (
     scaled_learning_rate,
     warmup_fraction,
 )
-from ddp_sweep.plan.grid import Cell, grid_cells
+from ddp_sweep.plan.grid import grid_cells
 from ddp_sweep.spec import Json, SweepSpec, TrainingSettings, canonical_json
 
 __all__ = [
@@ -79,20 +80,18 @@ class InfeasibleTrial:
     """What was received and what is allowed, for every limit that is broken."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MoreSeeds:
+class MoreSeeds(Protocol):
     """Seeds beside those of the sweep file, each a further block."""
 
-    seeds: tuple[int, ...]
-    configuration_ids: frozenset[str] | None = None
-    """Which configurations run with them; None for all."""
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Seeds that the sweep has not had before."""
+        ...
 
-    def covers(self, configuration: Configuration) -> bool:
-        """Whether a configuration runs with these seeds."""
-        return (
-            self.configuration_ids is None
-            or configuration.configuration_id in self.configuration_ids
-        )
+    @property
+    def configuration_ids(self) -> Collection[str] | None:
+        """Which configurations run with them; None for all."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,8 @@ def build_plan(
             feasible.append(configuration)
     blocks = [(seed, feasible) for seed in spec.seeds]
     for more in more_seeds:
-        covered = [configuration for configuration in feasible if more.covers(configuration)]
+        ids = more.configuration_ids
+        covered = [one for one in feasible if ids is None or one.configuration_id in ids]
         blocks += [(seed, covered) for seed in more.seeds]
     trials = [
         _trial(configuration, seed, block, position)
@@ -168,22 +168,31 @@ def build_plan(
     )
 
 
-def count_trials(spec: SweepSpec) -> int:
-    """How many trials a sweep file asks for, feasible or not.
+def count_trials(spec: SweepSpec, more_seeds: Iterable[MoreSeeds] = ()) -> int:
+    """How many trials a sweep asks for, feasible or not.
+
+    Args:
+        spec: The sweep file.
+        more_seeds: Seeds that were added since.
 
     Raises:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
     """
-    return len(grid_cells(spec)) * len(spec.seeds)
+    count = len(grid_cells(spec)) * len(spec.seeds)
+    known = configuration_ids(spec)
+    for more in more_seeds:
+        ids = known if more.configuration_ids is None else known & set(more.configuration_ids)
+        count += len(ids) * len(more.seeds)
+    return count
 
 
-def configuration_ids(spec: SweepSpec) -> dict[str, Cell]:
-    """The cells of a sweep by the id of their configuration, feasible or not.
+def configuration_ids(spec: SweepSpec) -> frozenset[str]:
+    """The ids of a sweep's configurations, feasible or not.
 
     Raises:
         SpecError: Every cell of the grid is excluded, or the baseline is none of them.
     """
-    return {resolve(spec, cell).configuration_id: cell for cell in grid_cells(spec)}
+    return frozenset(resolve(spec, cell).configuration_id for cell in grid_cells(spec))
 
 
 def _remembered(

@@ -12,11 +12,16 @@ from rich.table import Table
 
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.plan import count_trials
-from ddp_sweep.results import Results
+from ddp_sweep.results import Results, SeedPurpose
 from ddp_sweep.schema import Status, is_transient
 from ddp_sweep.spec import parse_spec
 
 __all__ = ["RunStatus", "print_status", "run_status"]
+
+_ADDED_FOR = {
+    SeedPurpose.MORE_SEEDS.value: "more seeds",
+    SeedPurpose.CONFIRMATION.value: "the confirmation of a winner",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,10 @@ class RunStatus:
 
     folder: str
     planned: int | None
-    """Trials the sweep file asks for; None where the folder has no sweep file."""
+    """Trials the sweep asks for, those of seeds that were added among them; None where the
+    folder has no sweep file."""
+    added: dict[str, int]
+    """How many of them are of seeds that were added, by purpose."""
     ended: int
     """Trials that have a result, of whatever status."""
     by_status: dict[str, int]
@@ -53,9 +61,14 @@ def run_status(results: Results) -> RunStatus:
     counts = final["status"].value_counts()
     by_status = {str(s): int(counts[s]) for s in Status if s in counts.index}
     planned = left = predicted_left_s = None
+    added: dict[str, int] = {}
     if results.spec is not None:
         spec = parse_spec(results.spec, source=str(folder.spec_file))
-        planned = count_trials(spec)
+        planned = count_trials(spec, results.added)
+        swept = count_trials(spec)
+        for one in results.added:
+            trials = count_trials(spec, [one]) - swept
+            added[one.purpose.value] = added.get(one.purpose.value, 0) + trials
         ends = zip(final["status"], final["status_detail"], strict=True)
         again = sum(
             status == Status.INTERRUPTED or is_transient(status, str(detail))
@@ -67,6 +80,7 @@ def run_status(results: Results) -> RunStatus:
     return RunStatus(
         folder=str(folder.path),
         planned=planned,
+        added=added,
         ended=len(final),
         by_status=by_status,
         left=left,
@@ -78,6 +92,9 @@ def print_status(status: RunStatus, console: Console) -> None:
     """The counts as a table, and what is left in a sentence."""
     of_all = "" if status.planned is None else f" of {status.planned}"
     console.print(f"[bold]{escape(status.folder)}[/bold]: {status.ended}{of_all} trials ended")
+    if status.added:
+        listed = ", ".join(f"{n} for {_ADDED_FOR[purpose]}" for purpose, n in status.added.items())
+        console.print(f"Of these were added to the sweep: {listed}")
     if status.by_status:
         table = Table("status", "trials")
         for name, count in status.by_status.items():

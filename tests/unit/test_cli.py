@@ -242,6 +242,7 @@ def test_status_counts_final_attempts_and_what_is_left(cli: Cli, results: Result
     assert json.loads(finished.out) == {
         "folder": str(results.path),
         "planned": 18,
+        "added": {},
         "ended": 9,
         "by_status": {"succeeded": 8, "out_of_memory": 1},
         "left": 9,
@@ -258,6 +259,26 @@ def test_status_counts_a_lost_trial_as_left(cli: Cli, results: ResultsFolder, sw
     status = json.loads(cli("status", results.path, "--format", "json").out)
 
     assert (status["ended"], status["left"]) == (10, 9)
+
+
+def test_status_counts_the_trials_of_added_seeds(
+    cli: Cli, results: ResultsFolder, sweep: Path
+) -> None:
+    plan = build_plan(load_spec(sweep), capacity=None, train_lengths=96)
+    small = sorted({t.configuration_id for t in plan.trials if t.world_size == 1})
+    assert len(small) == 2
+    results.seeds_file.write_text(
+        "- {purpose: sweep, seeds: [0, 1, 2]}\n"
+        f"- {{purpose: more_seeds, seeds: [3, 4], configuration_ids: {small}}}\n"
+        f"- {{purpose: confirmation, seeds: [5, 6, 7], configuration_ids: [{small[0]}]}}\n"
+    )
+    status = json.loads(cli("status", results.path, "--format", "json").out)
+
+    assert (status["planned"], status["left"]) == (18 + 4 + 3, 9 + 4 + 3)
+    assert status["added"] == {"more_seeds": 4, "confirmation": 3}
+    printed = " ".join(cli("status", results.path).out.split())
+    assert "9 of 25 trials ended" in printed
+    assert "4 for more seeds, 3 for the confirmation of a winner" in printed
 
 
 def test_folders_without_results(cli: Cli, tmp_path: Path) -> None:
@@ -348,7 +369,8 @@ def test_run_hands_over_its_options_and_ends_as_the_sweep_did(
     assert call["spec"].training.epochs == 3
     assert (call["output"], call["progress"]) == (tmp_path / "out", "none")
     assert call["resume_command"] == (
-        f"ddp-sweep run {sweep} --output {tmp_path / 'out'} --set seeds=2 --set training.epochs=3"
+        f"ddp-sweep run {sweep} --set seeds=2 --set training.epochs=3 "
+        f"--output {tmp_path / 'out'} --progress none"
     )
     assert call["additions"] == Additions()
     assert finished.code == 130
@@ -364,7 +386,7 @@ def test_run_hands_over_what_to_add_and_resumes_without_adding_it_again(
 
     more, again = run_calls
     assert more["additions"] == Additions(more_seeds=4, only="undecided", accept_code_change=True)
-    assert more["resume_command"] == f"ddp-sweep run {sweep}"
+    assert more["resume_command"] == f"ddp-sweep run {sweep} --accept-code-change"
     assert again["additions"] == Additions(only="failed", extend=True)
     assert again["resume_command"] == f"ddp-sweep run {sweep} --only failed"
 

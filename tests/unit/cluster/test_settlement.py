@@ -61,7 +61,7 @@ def test_configurations_that_were_added_are_taken_where_that_is_asked_for(
     settle_spec(folder, more, extend=True)
 
     assert folder.read().spec == more.to_mapping()
-    assert configuration_ids(spec()).keys() < configuration_ids(more).keys()
+    assert configuration_ids(spec()) < configuration_ids(more)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,19 @@ def test_changed_code_is_refused_until_it_is_accepted_once(folder: ResultsFolder
     refuse_other_code(folder.read(), "third:new")
     with pytest.raises(SpecChangedError, match="hash new there, old now"):
         refuse_other_code(folder.read(), "commit:old")
+
+
+def test_a_rate_that_is_put_first_in_the_list_is_an_extension(tmp_path: Path) -> None:
+    def swept(*rates: float) -> SweepSpec:
+        axes = spec().to_mapping()["sweep"] | {"learning_rate": list(rates)}
+        training = {"epochs": 1, "reference_batch_size": 4}
+        return changed(sweep=axes, training=training)
+
+    folder = ResultsFolder(tmp_path)
+    settle_spec(folder, swept(0.1, 0.2))
+    write(folder, "commit:old", attempt=1)
+
+    settle_spec(folder, swept(0.05, 0.1, 0.2), extend=True)
+
+    with pytest.raises(SpecChangedError, match=r"training.learning_rate"):
+        settle_spec(folder, swept(0.3, 0.2), extend=True)
