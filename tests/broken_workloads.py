@@ -90,7 +90,12 @@ class Half:
         return nn.Linear(4, 1)
 
 
-@fault("a required member is misspelt", "lacks build_model", "build_modle", "build_model?")
+@fault(
+    "a required member is misspelt",
+    "lacks build_model",
+    "build_modle",
+    "did you mean build_model?",
+)
 class Misspelt:
     task, build_data, loss = Sound.task, Sound.build_data, Sound.loss
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -94,6 +95,8 @@ class Measurements:
     """More workers than cores, or other trials beside it: no speedup follows from its time."""
     to_target: bool
     ours: bool
+    declared: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the metrics that a workload declared; whether higher is better."""
 
     @property
     def count(self) -> int:
@@ -145,6 +148,7 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
         untimed=untimed,
         to_target=to_target,
         ours=source.ours,
+        declared=source.declared,
     )
 
 

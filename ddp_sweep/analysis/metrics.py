@@ -82,14 +82,20 @@ class Margin:
         return math.log1p(self.value) if self.relative else self.value
 
 
-def better_sign(metric: str) -> int | None:
-    """+1 where higher is better, -1 where lower is better, None where that is not known."""
+def better_sign(metric: str, declared: Mapping[str, bool] | None = None) -> int | None:
+    """+1 where higher is better, -1 where lower is better, None where that is not known.
+
+    Args:
+        metric: A column, or a class of it.
+        declared: Whether higher is better in the metrics that a workload declared.
+    """
     if metric in COST_METRICS:
         return -1
     known = METRICS.get(split_class(metric)[0])
-    if known is None or known.higher_is_better is None:
+    higher_is_better = (declared or {}).get(metric) if known is None else known.higher_is_better
+    if higher_is_better is None:
         return None
-    return 1 if known.higher_is_better else -1
+    return 1 if higher_is_better else -1
 
 
 def available_metrics(frame: pd.DataFrame) -> list[str]:

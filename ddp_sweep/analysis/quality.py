@@ -101,7 +101,7 @@ def _compare(
 ) -> MetricResults:
     relative = margin is not None and margin.relative
     values = np.where(measured.finished, metric_values(measured.quality, name), np.nan)
-    sign = better_sign(name)
+    sign = better_sign(name, measured.declared)
     differences = compare(
         _log(values) if relative else values,
         measured.configuration,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Source:
     name: str | None
     """The folder or file; None for a frame in memory."""
     problems: tuple[str, ...] = ()
+    declared: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the metrics that a workload declared; whether higher is better."""
 
 
 def open_source(source: Path | str | Results | pd.DataFrame) -> Source:
@@ -70,6 +72,7 @@ def _from_results(results: Results) -> Source:
         spec=results.spec,
         name=str(results.folder.path),
         problems=results.problems,
+        declared=results.declared_metrics,
     )
 
 

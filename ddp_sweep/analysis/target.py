@@ -56,7 +56,7 @@ def meet_target(source: Source, target: Mapping[str, float]) -> tuple[pd.DataFra
                 "in; rank the results folder, not its trials alone"
             )
         return runs, runs
-    hits = _first_hits(source.evals, target)
+    hits = _first_hits(source.evals, target, source.declared)
     at_hit = runs[_ATTEMPT].merge(hits, on=_ATTEMPT, how="left").set_index(runs.index)
     if source.spec is None or (source.spec.get("quality") or {}).get("target") != dict(target):
         runs = runs.assign(
@@ -65,10 +65,12 @@ def meet_target(source: Source, target: Mapping[str, float]) -> tuple[pd.DataFra
     return runs, at_hit.assign(eval_samples=runs["eval_samples"])
 
 
-def _first_hits(evals: pd.DataFrame, target: Mapping[str, float]) -> pd.DataFrame:
+def _first_hits(
+    evals: pd.DataFrame, target: Mapping[str, float], declared: Mapping[str, bool]
+) -> pd.DataFrame:
     met = np.ones(len(evals), dtype=bool)
     for metric, least in target.items():
-        sign = better_sign(metric)
+        sign = better_sign(metric, declared)
         if sign is None:
             raise TableError(f"target {metric}: whether more or less of it is better is not known")
         met &= sign * metric_values(evals, metric) >= sign * least

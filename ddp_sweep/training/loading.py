@@ -52,6 +52,8 @@ class BatchSource:
         self._loader_workers = self._resolve_workers(settings)
         # Memory is pinned for copies to a GPU; there is nothing to pin it for on a CPU.
         self._pin = device.type == "cuda" and settings.pin_memory is not False
+        # A batch cut out of a tensor is pageable; pinning it costs a copy: only where asked for.
+        self._pin_cut_out = self._pin and settings.pin_memory is True
         self._kept: DataLoader[Any] | None = None
 
     def _resolve_workers(self, settings: DataSettings) -> int:
@@ -96,8 +98,9 @@ class BatchSource:
         if self._in_memory:
             assert isinstance(self._dataset, TensorDataset)
             rows = torch.from_numpy(indices)
-            parts = (tensor[rows] for tensor in self._dataset.tensors)
-            batch: Any = tuple(part.pin_memory() if self._pin else part for part in parts)
+            batch: Any = tuple(tensor[rows] for tensor in self._dataset.tensors)
+            if self._pin_cut_out:
+                batch = tuple(part if part.is_cuda else part.pin_memory() for part in batch)
         else:
             collate = self._collate or default_collate
             batch = collate([self._dataset[key] for key in self._keys(indices, epoch)])

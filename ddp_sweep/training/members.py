@@ -76,7 +76,7 @@ def _check_required(workload: Workload, misspelt: dict[str, str]) -> None:
         missing = [name for name in missing if name != "loss"]
     if not missing:
         return
-    hints = [f"{name} is no member: {meant}?" for name, meant in misspelt.items()]
+    hints = [f"{name} is none; did you mean {meant}?" for name, meant in misspelt.items()]
     raise WorkloadError(
         f"{type(workload).__name__} lacks {', '.join(missing)}; a workload has "
         f"{', '.join(_REQUIRED)}" + "".join(f"; {hint}" for hint in hints)

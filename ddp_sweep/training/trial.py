@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -155,10 +155,8 @@ class RankTrial:
 
     def run(self) -> RankReport:
         """Probe, warm up, train and report."""
-        try:
+        with closing(self._evaluator):
             return self._run()
-        finally:
-            self._evaluator.close()
 
     def _run(self) -> RankReport:
         self._emit({"stage": "warming up"})
@@ -288,9 +286,8 @@ class RankTrial:
 
     def _tokens(self, context: TrialContext) -> int | None:
         """Tokens that counted, of all ranks: what a language model's losses are weighed by."""
-        if not isinstance(self._workload.task, LanguageModel):
-            return None
-        return round(sum(context.losses.weights))
+        is_language = isinstance(self._workload.task, LanguageModel)
+        return round(sum(context.losses.weights)) if is_language else None
 
     def _peak_memory_bytes(self) -> int | None:
         """Peak of set-up, training and evaluation; None where it cannot be read."""

@@ -55,10 +55,23 @@ class EvaluationOutput:
 class Workload(Protocol):
     """The four members every workload has.
 
-    Optional members, used where present: ``training_step(model, batch) -> LossSum``,
-    ``evaluation_step(model, batch) -> EvaluationOutput``,
-    ``build_optimizer(model, learning_rate) -> Optimizer``,
-    ``build_scheduler(optimizer, total_steps) -> LRScheduler``, ``collate(samples) -> batch``.
+    Optional members, used where present:
+
+    - ``prepare()``: download, unpack. Called once on each node whenever workers start, by one
+      process while the others wait, on an object of its own; leave the outcome on the disk and
+      return soon where it is there already.
+    - ``training_step(model, batch) -> LossSum``: other batches than (inputs, targets), other
+      outputs than a tensor, weights, a loss in training only. The model may be one under DDP:
+      call it, and reach for nothing else of it.
+    - ``evaluation_step(model, batch) -> EvaluationOutput``: the same at evaluation.
+    - ``build_optimizer(model, learning_rate) -> Optimizer``: the rate is the scaled one; the
+      schedule multiplies the rate of each parameter group.
+    - ``build_scheduler(optimizer, total_steps)``: its ``step()`` is called after every step.
+    - ``collate(samples) -> batch``: of the training and of the validation set.
+    - ``augment(sample, generator) -> sample``: of the training set alone. Take all chance from
+      the ``torch.Generator``: it depends on the trial's seed, the epoch and the sample, so the
+      batches are the same whatever the number of workers and of loading processes.
+    - ``metrics``: a list of `Metric`.
     """
 
     @property

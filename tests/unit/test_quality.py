@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from trials_frame import Cell, find, frame, mlperf, rows
@@ -13,6 +16,8 @@ from trials_frame import Cell, find, frame, mlperf, rows
 from ddp_sweep.analysis import Evidence, MetricComparison, RankedConfiguration, Verdict, rank
 from ddp_sweep.analysis.metrics import metric_values, resolution
 from ddp_sweep.errors import TableError
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import table_schema
 
 ONE = Cell(world_size=1, batch=64, seconds=10)
 MARGINS = {"accuracy": 0.01}
@@ -173,6 +178,25 @@ def test_a_metric_of_unknown_direction_must_not_change_either_way() -> None:
 
     assert wide.verdict is Verdict.NON_INFERIOR
     assert narrow.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("higher_is_better", "verdict"), [(False, Verdict.NON_INFERIOR), (True, Verdict.INFERIOR)]
+)
+def test_the_direction_of_a_declared_metric_comes_from_the_results_folder(
+    tmp_path: Path, higher_is_better: bool, verdict: Verdict
+) -> None:
+    records = rows([ONE, Cell(world_size=2, batch=64)])
+    noise = np.random.default_rng(1)
+    for record in records:
+        record["metric_x"] = 2.0 + noise.normal(0, 1e-3) - 0.5 * (record["world_size"] - 1)
+    schema = table_schema("trials", {"metric_x": higher_is_better})
+    columns = {name: [record.get(name) for record in records] for name in schema.names}
+    folder = ResultsFolder(tmp_path)
+    folder.trials.mkdir(parents=True)
+    pq.write_table(pa.table(columns, schema=schema), folder.trials / "all-1.parquet")
+
+    assert find(rank(tmp_path, margins={"metric_x": 0.1}), 2).verdict is verdict
 
 
 def test_a_spread_below_half_a_sample_is_not_believed() -> None:

@@ -224,3 +224,38 @@ def test_the_threshold_is_of_the_probability_of_the_positive_class(
     predictions = step(nn.Identity(), None).predictions
     assert predictions is not None
     assert predictions.tolist() == expected
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("binary1", "brier"), ("all classes", "top_two"), ("regression", "largest_error")],
+)
+def test_declared_metrics_see_every_sample_once_and_in_order(
+    pool: RankProcesses, kind: str, name: str, world_size: int
+) -> None:
+    workload = "training_workloads:Declared"
+    target = {"metric_largest_error": 100.0} if kind == "regression" else {}
+    wanted = request(
+        workload,
+        world_size,
+        6,
+        options={"kind": kind, "samples": 143},
+        training={"samples": 6, "learning_rate": 1e-30},
+        data={"evaluation_batch_size": 20},
+        quality={"target": target},
+    )
+    report: RankReport = pool.run(run_trial, workload, wanted)[0]
+    quality = report.evaluations[-1].quality
+    outputs, truth = given_outputs(kind, 143, 0)
+    expected = {
+        "brier": lambda: sk.brier_score_loss(truth, expit(outputs)),
+        "top_two": lambda: sk.top_k_accuracy_score(truth, softmax(outputs, axis=1), k=2),
+        "largest_error": lambda: sk.max_error(truth, outputs),
+    }[name]()
+    assert quality[f"metric_{name}"] == pytest.approx(expected, rel=1e-12)
+    # No finite number is no value.
+    assert quality["metric_undefined"] is None
+    # Lower is better, which only the workload knows: the target is met.
+    assert (report.samples_to_target == 6) == (kind == "regression")

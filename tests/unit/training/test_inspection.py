@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset, TensorDataset
 
 from ddp_sweep.errors import SpecError, WorkloadError
-from ddp_sweep.spec import parse_spec
-from ddp_sweep.training.inspection import inspect_for, inspect_workload
-from ddp_sweep.workload import Binary, LossSum, Multiclass, Regression
+from ddp_sweep.spec import SweepSpec, parse_spec
+from ddp_sweep.training.inspection import directions_of_all, inspect_for, inspect_workload
+from ddp_sweep.workload import Binary, LossSum, Metric, Multiclass, Regression
 from ddp_sweep.workloads.breast_cancer import BreastCancer
 from ddp_sweep.workloads.digits import Digits
 from ddp_sweep.workloads.fraud import Fraud
@@ -143,3 +143,56 @@ def test_an_axis_that_would_change_nothing_is_refused() -> None:
 def test_a_weight_that_is_no_scalar_is_named() -> None:
     with pytest.raises(WorkloadError, match=r"LossSum\.weight: expected a number"):
         inspect_workload(_LongWeight, {})
+
+
+class _Scored(Small):
+    @property
+    def metrics(self) -> list[Metric]:
+        better = self.wrong.get("higher_is_better", True)
+        return [Metric("hits", better, lambda scores, _: float(scores.max()))]
+
+
+def _quality(**quality: Any) -> SweepSpec:
+    return parse_spec(
+        {
+            "name": "scored",
+            "workload": "x:Y",
+            "sweep": {"world_size": [1], "global_batch_size": [64]},
+            "training": {"epochs": 1, "learning_rate": 0.1},
+            "quality": quality,
+        }
+    )
+
+
+def test_declared_metrics_may_stand_in_targets_margins_and_floors() -> None:
+    named = {"metric_hits": 0.5}
+    spec = _quality(target=named, margins=named, floors=named)
+    facts = inspect_for(spec, _Scored, {})
+    assert facts.declared == {"metric_hits": True}
+    assert "metric_hits" in facts.metrics
+    with pytest.raises(SpecError, match=r"floors.metric_hits.*better when\s+lower"):
+        inspect_for(spec, _Scored, {"higher_is_better": False})
+    with pytest.raises(SpecError, match=r'metric; did you mean "metric_hits"'):
+        inspect_for(_quality(margins={"metric_hit": 0.1}), _Scored, {})
+
+
+def test_variants_must_agree_on_the_direction_of_a_metric() -> None:
+    up, down = (
+        inspect_workload(_Scored, {"higher_is_better": better}) for better in (True, False)
+    )
+    assert directions_of_all([up, up]) == {"metric_hits": True}
+    with pytest.raises(WorkloadError, match="higher is better with some workload_options"):
+        directions_of_all([up, down])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a b", True, max), "letters, digits"),
+        (("hits", "higher", max), "True or False"),
+        (("hits", True, 0.5), "a function of"),
+    ],
+)
+def test_a_metric_that_cannot_be_one_is_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Metric(*arguments)

@@ -255,3 +255,29 @@ def test_a_write_that_fails_leaves_nothing(reporter: Reporter, reports: list[Ran
         reporter.commit(attempt(reports))
     assert [file.name for file in reporter.folder.steps.iterdir()] == [target.name]
     assert not any(reporter.folder.trials.iterdir())
+
+
+@pytest.mark.ddp
+def test_declared_metrics_are_columns_that_know_their_direction(
+    reporter: Reporter, reports: list[RankReport]
+) -> None:
+    declared = {"metric_iou": True, "metric_error": False}
+    last = reports[0].evaluations[-1]
+    known = replace(last, quality=last.quality | {"metric_iou": 0.75, "metric_error": None})
+    first = replace(reports[0], evaluations=(*reports[0].evaluations[:-1], known))
+    with_metrics = Reporter(reporter.folder, reporter.facts, declared)
+    with_metrics.commit(attempt([first, reports[1]]))
+    # A file without them, as an older one would be, takes nothing away.
+    reporter.commit(attempt(reports, 2))
+
+    results = load_results(reporter.folder.path)
+    assert results.problems == ()
+    assert results.declared_metrics == declared
+    trials = results.trials.sort_values("attempt")
+    assert trials["metric_iou"].iloc[0] == 0.75
+    assert trials["metric_iou"].isna().tolist() == [False, True]
+    assert trials["metric_error"].isna().all()
+    of_first = results.evals[results.evals["attempt"] == 1]
+    assert of_first["metric_iou"].iloc[-1] == 0.75
+    assert of_first["metric_iou"].isna().sum() == len(of_first) - 1
+    assert not any(name.startswith("metric_") for name in results.steps)

@@ -1,6 +1,6 @@
 """How soon is a broken workload told what is wrong with it? Prints a Markdown table.
 
-Run ``PYTHONPATH=tests python tests/benchmarks/broken_workloads.py``.
+Run ``PYTHONPATH=tests python tests/benchmarks/time_to_message.py``.
 """
 
 from __future__ import annotations
