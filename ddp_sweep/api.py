@@ -12,6 +12,7 @@ from ddp_sweep.report.notebook import draw_rankings_in_notebooks
 from ddp_sweep.spec import SweepSpec, load_spec, parse_spec
 
 if TYPE_CHECKING:
+    from ddp_sweep.cluster.agenda import Additions
     from ddp_sweep.cluster.sweep import SweepOutcome
     from ddp_sweep.workload import WorkloadFactory
 
@@ -27,6 +28,7 @@ def run_sweep(
     output: str | Path | None = None,
     address: str | None = None,
     progress: Literal["auto", "plain", "none"] = "auto",
+    additions: Additions | None = None,
 ) -> SweepOutcome:
     """Run the trials of a sweep that have no result yet, and rank the configurations.
 
@@ -39,6 +41,7 @@ def run_sweep(
             began is gone on with.
         address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
         progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
+        additions: What to add to a folder that has results, and which changes to accept.
 
     Returns:
         How it ended; its ``ranking`` has ``to_frame()`` and is drawn as a table in notebooks.
@@ -55,6 +58,7 @@ def run_sweep(
         output=output if output is not None else Path("results") / read.name,
         address=address,
         progress=progress,
+        additions=additions,
     )
 
 

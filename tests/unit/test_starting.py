@@ -144,3 +144,15 @@ def test_every_sweep_of_the_repository_plans_as_it_stands(
     assert spec.name == sweep.stem
     if spec.name != "fraud":  # whose recall margin is worth 1.3 of its 65 positives
         assert not [text for facts in inspected.all for text in fine_margin_warnings(spec, facts)]
+
+
+def test_the_model_of_the_readme_plans_and_trains(tmp_path: Path) -> None:
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```")
+    for block in blocks:
+        head, _, text = block.partition("\n")
+        if text.startswith("# my-model/"):
+            assert head in ("python", "yaml")
+            (tmp_path / text.partition("\n")[0].removeprefix("# my-model/")).write_text(text)
+
+    quality = trained(tmp_path / "sweep.yaml").evaluations[-1].quality
+    assert quality["accuracy"] > 0.9
