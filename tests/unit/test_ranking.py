@@ -516,7 +516,7 @@ def test_the_frame_has_a_row_for_each_configuration_in_order_of_rank() -> None:
 
 
 def test_ranking_needs_neither_torch_nor_ray_nor_the_slow_part_of_scipy() -> None:
-    heavy = ("torch", "ray", "scipy.stats", "sklearn", "typer")
+    heavy = ("torch", "ray", "scipy.stats", "sklearn", "typer", "pydantic")
     script = f"import ddp_sweep.analysis, sys; print([m for m in {heavy} if m in sys.modules])"
 
     done = subprocess.run(

@@ -59,7 +59,7 @@ def row(ranking: Ranking, sizes: str) -> RowView:
         ("2x32=64", "quality held, same updates as 1 worker x 64", Tone.HELD),
         ("1x64=64", "quality reference", Tone.PLAIN),
         ("1x128=128", "baseline, quality held", Tone.PLAIN),
-        ("4x32=128", "not yet known", Tone.UNKNOWN),
+        ("4x32=128", "not yet known, 3 more seeds would tell (expected)", Tone.UNKNOWN),
         ("2x512=1,024", "quality lost", Tone.LOST),
         ("8x1,024=8,192", "did not finish", Tone.LOST),
     ],
