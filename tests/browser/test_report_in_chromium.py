@@ -126,6 +126,8 @@ def test_every_chart_is_drawn_without_an_error_or_a_request(
     assert_drawn_and_quiet(browser, pages[name], charts)
 
 
+# A local Ray is started and ended; a busy machine takes minutes over that.
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["quickstart", "fraud"])
 def test_a_sweep_that_was_really_run_is_drawn(
     browser: webdriver.Chrome, tmp_path: Path, name: str
