@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +11,10 @@ import typer
 
 from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
+from ddp_sweep.cli.watching import Progress, watching
 from ddp_sweep.errors import DdpSweepError
 
 __all__ = ["run", "status"]
-
-
-class Progress(StrEnum):
-    """What ``run`` prints to stderr while it works."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    NONE = "none"
 
 
 def run(
@@ -36,7 +28,11 @@ def run(
     ] = None,
     address: Address = None,
     progress: Annotated[
-        Progress, typer.Option(help="auto and plain: one line a trial, on stderr.")
+        Progress,
+        typer.Option(
+            help="On stderr. rich: a view that is redrawn; plain: one line a trial; json: one "
+            "object a line; auto: rich on a terminal, else plain."
+        ),
     ] = Progress.AUTO,
 ) -> None:
     """Run the trials of a sweep that have no result yet, then rank the configurations."""
@@ -46,19 +42,21 @@ def run(
 
     spec = load_spec(sweep, overrides or ())
     folder = output or Path("results") / spec.name
-    outcome = run_sweep(
-        spec,
-        output=folder,
-        address=address,
-        progress=progress.value,
-        resume_command=shlex.join(["ddp-sweep", *sys.argv[1:]]),
-    )
-    print(outcome.message, file=sys.stderr)
-    try:
-        show_ranking(rank(_from_here(outcome.folder)))
-    except DdpSweepError as error:  # such as: no trial has ended yet
-        print(f"no ranking: {error}", file=sys.stderr)
-    raise typer.Exit(outcome.exit_code)
+    with watching(progress) as observer:
+        outcome = run_sweep(
+            spec,
+            output=folder,
+            address=address,
+            progress="none" if progress is Progress.NONE else "plain",
+            observer=observer,
+            resume_command=shlex.join(["ddp-sweep", *sys.argv[1:]]),
+        )
+        print(outcome.message, file=sys.stderr)
+        try:
+            show_ranking(rank(_from_here(outcome.folder)))
+        except DdpSweepError as error:  # such as: no trial has ended yet
+            print(f"no ranking: {error}", file=sys.stderr)
+        raise typer.Exit(outcome.exit_code)
 
 
 def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:

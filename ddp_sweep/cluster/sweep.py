@@ -15,10 +15,12 @@ from pathlib import Path
 import ray
 
 import ddp_sweep
+from ddp_sweep.cluster.feed import Feed
 from ddp_sweep.cluster.ledger import Ledger, locked, refuse_other_code, settle_spec
-from ddp_sweep.cluster.progress import Progress, summary
+from ddp_sweep.cluster.progress import Progress, observer_for, summary
 from ddp_sweep.cluster.serving import WorkerFactory
 from ddp_sweep.cluster.session import Session
+from ddp_sweep.live import Observer
 from ddp_sweep.plan import Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
@@ -56,6 +58,7 @@ def run_sweep(
     address: str | None = None,
     workload: WorkloadFactory | None = None,
     progress: Progress = "auto",
+    observer: Observer | None = None,
     resume_command: str = "the same call",
     worker_factory: WorkerFactory | None = None,
 ) -> SweepOutcome:
@@ -67,6 +70,7 @@ def run_sweep(
         address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
         workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
         progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
+        observer: Is told of everything that happens, in place of those lines.
         resume_command: What to name in the message as the way to go on after an interruption.
         worker_factory: What runs trials in the process of a rank, in place of
             :class:`ddp_sweep.training.worker.Worker`.
@@ -92,15 +96,17 @@ def run_sweep(
         ledger = Ledger(results)
         if not ledger.pending(whole.trials) and not ledger.without_row(whole.infeasible):
             return _nothing_to_do(ledger, whole, folder)
-        session = Session(
-            spec=spec,
-            folder=folder,
-            reporter=Reporter(folder, facts),
-            plan_for=plan_for,
-            worker_factory=worker_factory or _worker_factory(workload),
-            progress=progress,
-        )
-        interrupted = session.run(address)
+        watching = observer or observer_for(progress)
+        with Feed(watching, folder, resume_command=resume_command) as feed:
+            session = Session(
+                spec=spec,
+                folder=folder,
+                reporter=Reporter(folder, facts),
+                plan_for=plan_for,
+                worker_factory=worker_factory or _worker_factory(workload),
+                feed=feed,
+            )
+            interrupted = session.run(address)
         return _outcome(session, interrupted, resume_command)
 
 

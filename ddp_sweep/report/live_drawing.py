@@ -1,0 +1,169 @@
+"""Draws the live view: a bar, the grid of cells, and a few lines, fitted to the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ddp_sweep.report.front_runner import Quality
+from ddp_sweep.report.live_grid import Detail, GridCell, GridView, Mark
+from ddp_sweep.report.live_view import LiveView
+
+__all__ = ["LiveDrawing"]
+
+_LABEL = 10
+_LINES_BESIDE_GRID = 10
+"""Heading, bar, legend, what runs, who is ahead, and the air between them."""
+
+_SYMBOLS: dict[Mark | Quality, tuple[str, str, str]] = {
+    # the symbol, the one for terminals without Unicode, and the colour
+    Mark.DONE: ("■", "#", "green"),
+    Mark.RUNNING: ("▶", ">", "bold cyan"),
+    Mark.TO_COME: ("·", ".", "dim"),
+    Mark.OUT_OF_MEMORY: ("M", "M", "bold red"),
+    Mark.DIVERGED: ("D", "D", "bold red"),
+    Mark.TIMED_OUT: ("T", "T", "bold red"),
+    Mark.ERROR: ("E", "E", "bold red"),
+    Mark.LOST_WORKER: ("L", "L", "bold red"),
+    Mark.INFEASIBLE: ("-", "-", "dim"),
+    Mark.INTERRUPTED: ("I", "I", "yellow"),
+    Quality.BASELINE: ("=", "=", "cyan"),
+    Quality.HELD: ("✓", "+", "green"),
+    Quality.UNKNOWN: ("?", "?", "yellow"),
+    Quality.LOST: ("✗", "x", "red"),
+    Quality.FAILED: ("!", "!", "red"),
+}
+_EXPLAINED: dict[Mark | Quality, str] = {Quality.UNKNOWN: "quality not yet known"}
+
+
+@dataclass(frozen=True)
+class LiveDrawing:
+    """A renderable: as much of a view as fits the terminal."""
+
+    view: LiveView
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Called by rich."""
+        yield Group(*self._parts(console, options))
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        view = self.view
+        width = options.max_width
+        heading = Text(view.heading, style="bold")
+        time = Text(view.time)
+        if heading.cell_len + time.cell_len + 2 <= width:
+            yield heading.append(" " * (width - heading.cell_len - time.cell_len)).append(time)
+        else:
+            yield heading
+            yield time
+        if view.planned:
+            yield ProgressBar(total=view.planned, completed=view.done, width=width)
+        if view.grid is not None:
+            yield ""
+            yield self._grid(view.grid, console, options)
+            yield _legend(view.grid, options.ascii_only)
+        yield ""
+        if view.now:
+            yield _line("now", view.now, width)
+        if view.front:
+            colour = _SYMBOLS[view.front_quality][2] if view.front_quality else ""
+            yield _line("in front", view.front, width, colour)
+        for number, failure in enumerate(view.failures):
+            yield _line("" if number else "failed", failure, width, "red", lines=2)
+
+    def _grid(self, grid: GridView, console: Console, options: ConsoleOptions) -> RenderableType:
+        """The grid with as much detail as fits; where none does, as many columns as fit."""
+        height = console.height - _LINES_BESIDE_GRID - len(self.view.failures)
+        unlimited = options.update(max_width=10_000)
+        for detail in Detail:
+            lines = 2 if detail is Detail.BELOW else 1
+            table = _table(grid, detail, options.ascii_only, len(grid.batches), len(grid.workers))
+            needed = Measurement.get(console, unlimited, table).maximum
+            if needed <= options.max_width and len(grid.workers) * lines + 1 <= height:
+                return table
+        rows = max(1, min(len(grid.workers), height - 2))
+        columns = len(grid.batches)
+        while columns > 1:
+            table = _table(grid, Detail.COUNTS, options.ascii_only, columns, rows)
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
+            columns -= 1
+        table = _table(grid, Detail.COUNTS, options.ascii_only, columns, rows)
+        return Group(table, Text(_left_out(grid, columns, rows), style="dim"))
+
+
+def _left_out(grid: GridView, columns: int, rows: int) -> str:
+    parts = []
+    if columns < len(grid.batches):
+        parts.append(f"{len(grid.batches) - columns} more batch sizes")
+    if rows < len(grid.workers):
+        parts.append(f"{len(grid.workers) - rows} more numbers of workers")
+    return f"... and {' and '.join(parts)}" if parts else ""
+
+
+def _table(grid: GridView, detail: Detail, ascii_only: bool, columns: int, rows: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(Text("workers", style="dim"), justify="right", no_wrap=True)
+    for number, batch in enumerate(grid.batches[:columns]):
+        title = f"{grid.batch_title} {batch}" if number == 0 else batch
+        if detail in (Detail.TRIALS, Detail.COUNTS) and number == 0 and columns > 1:
+            title = f"batch {batch}"
+        table.add_column(Text(title, style="dim"), no_wrap=True)
+    for workers, cells in zip(grid.workers[:rows], grid.rows[:rows], strict=True):
+        shown = (_cell(cell, detail, ascii_only) for cell in cells[:columns])
+        table.add_row(workers, *shown)
+    return table
+
+
+def _cell(cell: GridCell | None, detail: Detail, ascii_only: bool) -> Text:
+    if cell is None:
+        return Text("")
+    if detail is Detail.COUNTS:
+        return Text(cell.count.partition(",")[0] + ("!" if "," in cell.count else ""))
+    if cell.marks is None:
+        text = Text(cell.count)
+    else:
+        text = Text.assemble(*(_symbol(mark, ascii_only) for mark in cell.marks))
+    if detail is Detail.TRIALS:
+        return text
+    speed = [cell.speedup] if cell.speedup else []
+    text.append(" " if detail is Detail.BESIDE else "\n")
+    text.append(" ".join(speed))
+    if cell.quality is not None:
+        text.append(" ").append_text(Text.assemble(_symbol(cell.quality, ascii_only)))
+    return text
+
+
+def _symbol(of: Mark | Quality, ascii_only: bool) -> tuple[str, str]:
+    symbol, plain, colour = _SYMBOLS[of]
+    return (plain if ascii_only else symbol), colour
+
+
+def _legend(grid: GridView, ascii_only: bool) -> Text:
+    text = Text()
+    shown: list[Mark | Quality] = [*grid.marks, *grid.qualities]
+    for of in shown:
+        symbol, colour = _symbol(of, ascii_only)
+        text.append("   " if text else "")
+        text.append(symbol, style=colour).append(f" {_EXPLAINED.get(of, of.value)}", style="dim")
+    return text
+
+
+def _line(label: str, words: str, width: int, colour: str = "", *, lines: int = 3) -> Padding:
+    """A label and what it says, in at most so many lines."""
+    room = max(20, width - _LABEL)
+    text = Text(words, style=colour)
+    # Wrapping loses a little room at the end of each line.
+    text.truncate(lines * room - lines * 4, overflow="ellipsis")
+    table = Table.grid(padding=0)
+    table.add_column(width=_LABEL, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(label, style="dim"), text)
+    return Padding(table, 0)
