@@ -149,10 +149,14 @@ class Pace:
         return cold | warm
 
     def _recent_drift(self) -> float:
-        """How much slower than usual the last trials were: the machine may have changed."""
+        """How much slower than usual the last trials were: the machine may have changed.
+
+        Over as many as two blocks have, so that a moment's load is not taken for the future.
+        """
         warm = [one for one in self._past if one.startup_s is None and one.wall_time_s]
-        last = warm[-max(_FEWEST_FOR_DRIFT, len(self._typical)) :]
-        if len(last) < _FEWEST_FOR_DRIFT:
+        window = max(_FEWEST_FOR_DRIFT, 2 * len(self._typical))
+        last = warm[-window:]
+        if len(last) < window:
             return 1.0
         ratios = [(one.wall_time_s or 0.0) / self._typical[one.configuration_id] for one in last]
         return statistics.median(ratios)

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -16,11 +17,13 @@ from ddp_sweep.report.front_runner import Quality
 from ddp_sweep.report.live_grid import Detail, GridCell, GridView, Mark
 from ddp_sweep.report.live_view import LiveView
 
-__all__ = ["LiveDrawing"]
+__all__ = ["GridDrawing", "LiveDrawing"]
 
 _LABEL = 10
 _LINES_BESIDE_GRID = 10
 """Heading, bar, legend, what runs, who is ahead, and the air between them."""
+_LINES_BESIDE_FAILURES = 16
+"""The same with a small grid."""
 
 _SYMBOLS: dict[Mark | Quality, tuple[str, str, str]] = {
     # the symbol, the one for terminals without Unicode, and the colour
@@ -43,60 +46,103 @@ _SYMBOLS: dict[Mark | Quality, tuple[str, str, str]] = {
 _EXPLAINED: dict[Mark | Quality, str] = {Quality.UNKNOWN: "quality not yet known"}
 
 
-@dataclass(frozen=True)
-class LiveDrawing:
-    """A renderable: as much of a view as fits the terminal."""
+class GridDrawing:
+    """A renderable: the grid with as much detail as fits.
 
-    view: LiveView
+    It changes only at the begin and end of trials, so what was drawn is kept for the beats in
+    between. Trying what fits costs more than all the rest of the view.
+    """
+
+    def __init__(self, grid: GridView) -> None:
+        self.grid = grid
+        self._drawn: dict[tuple[int, int, bool], list[Segment]] = {}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Called by rich."""
-        yield Group(*self._parts(console, options))
+        room = options.max_width, options.height or console.height, options.ascii_only
+        if room not in self._drawn:
+            group = Group(self._fitting(console, options), _legend(self.grid, options.ascii_only))
+            unlimited = options.update(height=None)
+            self._drawn = {room: list(console.render(group, unlimited))}
+        yield from self._drawn[room]
 
-    def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        view = self.view
-        width = options.max_width
-        heading = Text(view.heading, style="bold")
-        time = Text(view.time)
-        if heading.cell_len + time.cell_len + 2 <= width:
-            yield heading.append(" " * (width - heading.cell_len - time.cell_len)).append(time)
-        else:
-            yield heading
-            yield time
-        if view.planned:
-            yield ProgressBar(total=view.planned, completed=view.done, width=width)
-        if view.grid is not None:
-            yield ""
-            yield self._grid(view.grid, console, options)
-            yield _legend(view.grid, options.ascii_only)
-        yield ""
-        if view.now:
-            yield _line("now", view.now, width)
-        if view.front:
-            colour = _SYMBOLS[view.front_quality][2] if view.front_quality else ""
-            yield _line("in front", view.front, width, colour)
-        for number, failure in enumerate(view.failures):
-            yield _line("" if number else "failed", failure, width, "red", lines=2)
-
-    def _grid(self, grid: GridView, console: Console, options: ConsoleOptions) -> RenderableType:
-        """The grid with as much detail as fits; where none does, as many columns as fit."""
-        height = console.height - _LINES_BESIDE_GRID - len(self.view.failures)
+    def _fitting(self, console: Console, options: ConsoleOptions) -> RenderableType:
+        """The first table that fits; where none does, as many columns and rows as fit."""
+        grid, ascii_only = self.grid, options.ascii_only
+        height = options.height or console.height
         unlimited = options.update(max_width=10_000)
         for detail in Detail:
             lines = 2 if detail is Detail.BELOW else 1
-            table = _table(grid, detail, options.ascii_only, len(grid.batches), len(grid.workers))
+            table = _table(grid, detail, ascii_only, len(grid.batches), len(grid.workers))
             needed = Measurement.get(console, unlimited, table).maximum
             if needed <= options.max_width and len(grid.workers) * lines + 1 <= height:
                 return table
         rows = max(1, min(len(grid.workers), height - 2))
         columns = len(grid.batches)
         while columns > 1:
-            table = _table(grid, Detail.COUNTS, options.ascii_only, columns, rows)
+            table = _table(grid, Detail.COUNTS, ascii_only, columns, rows)
             if Measurement.get(console, unlimited, table).maximum <= options.max_width:
                 break
             columns -= 1
-        table = _table(grid, Detail.COUNTS, options.ascii_only, columns, rows)
+        table = _table(grid, Detail.COUNTS, ascii_only, columns, rows)
         return Group(table, Text(_left_out(grid, columns, rows), style="dim"))
+
+
+class LiveDrawing:
+    """A renderable: as much of a view as fits the terminal.
+
+    Args:
+        view: What is shown.
+        grid: The drawing of its grid, where there is one from before.
+    """
+
+    def __init__(self, view: LiveView, grid: GridDrawing | None = None) -> None:
+        self.view = view
+        self.grid = GridDrawing(view.grid) if grid is None and view.grid is not None else grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Called by rich."""
+        yield Group(*self._parts(console, options))
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        view, width = self.view, options.max_width
+        failures = view.failures[: max(1, (console.height - _LINES_BESIDE_FAILURES) // 2)]
+        yield from _heading(view, width)
+        if view.planned:
+            yield ProgressBar(total=view.planned, completed=view.done, width=width)
+        if self.grid is not None:
+            yield ""
+            height = console.height - _LINES_BESIDE_GRID - 2 * len(failures)
+            yield _Bounded(self.grid, height)
+        yield ""
+        if view.now:
+            yield _line("now", view.now, width)
+        if view.front:
+            colour = _SYMBOLS[view.front_quality][2] if view.front_quality else ""
+            yield _line("in front", view.front, width, colour)
+        for number, failure in enumerate(failures):
+            yield _line("" if number else "failed", failure, width, "red", lines=2)
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """A renderable that is told how many lines it may have."""
+
+    inner: RenderableType
+    height: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Called by rich."""
+        yield from console.render(self.inner, options.update(height=max(1, self.height)))
+
+
+def _heading(view: LiveView, width: int) -> Iterator[Text]:
+    heading, time = Text(view.heading, style="bold"), Text(view.time)
+    if heading.cell_len + time.cell_len + 2 <= width:
+        yield heading.append(" " * (width - heading.cell_len - time.cell_len)).append(time)
+    else:
+        yield heading
+        yield time
 
 
 def _left_out(grid: GridView, columns: int, rows: int) -> str:
@@ -114,7 +160,7 @@ def _table(grid: GridView, detail: Detail, ascii_only: bool, columns: int, rows:
     for number, batch in enumerate(grid.batches[:columns]):
         title = f"{grid.batch_title} {batch}" if number == 0 else batch
         if detail in (Detail.TRIALS, Detail.COUNTS) and number == 0 and columns > 1:
-            title = f"batch {batch}"
+            title = f"{grid.short_title} {batch}"
         table.add_column(Text(title, style="dim"), no_wrap=True)
     for workers, cells in zip(grid.workers[:rows], grid.rows[:rows], strict=True):
         shown = (_cell(cell, detail, ascii_only) for cell in cells[:columns])

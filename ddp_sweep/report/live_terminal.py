@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from ddp_sweep.live import (
     WorkersStarting,
 )
 from ddp_sweep.report.front_runner import Judge
-from ddp_sweep.report.live_drawing import LiveDrawing
+from ddp_sweep.report.live_drawing import GridDrawing, LiveDrawing
 from ddp_sweep.report.live_view import view_live
 
 __all__ = ["TerminalView"]
@@ -39,6 +40,8 @@ class TerminalView:
         self._clock = clock
         self._live: Live | None = None
         self._judge: Judge | None = None
+        self._grid: GridDrawing | None = None
+        self._grid_source: tuple[object, object] = (None, None)
 
     @property
     def judging_s(self) -> float:
@@ -70,7 +73,12 @@ class TerminalView:
 
     def _draw(self, overview: SweepOverview) -> None:
         front = None if self._judge is None else self._judge.newest
-        drawing = LiveDrawing(view_live(overview, front))
+        source = overview.cells, front
+        if not all(map(operator.is_, source, self._grid_source)):
+            self._grid, self._grid_source = None, source
+        view = view_live(overview, front, None if self._grid is None else self._grid.grid)
+        drawing = LiveDrawing(view, self._grid)
+        self._grid = drawing.grid
         if self._live is None:
             # Without a thread of its own: it is redrawn when something is told, and not else.
             self._live = Live(drawing, console=self._console, auto_refresh=False)

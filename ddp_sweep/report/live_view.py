@@ -36,17 +36,27 @@ class LiveView:
     failures: tuple[str, ...]
 
 
-def view_live(overview: SweepOverview, front: FrontRunner | None) -> LiveView:
-    """The info object behind the live view, and behind ``status``."""
+def view_live(
+    overview: SweepOverview, front: FrontRunner | None, grid: GridView | None = None
+) -> LiveView:
+    """The info object behind the live view, and behind ``status``.
+
+    Args:
+        overview: Where the sweep stands.
+        front: Who is ahead, where that is known.
+        grid: Of the same cells and front runner, where it is there already.
+    """
     running = overview.running
     fraction = running.progress.fraction if running and running.progress else None
-    outcomes = {} if front is None else front.cells
+    if grid is None and overview.cells:
+        outcomes = {} if front is None else front.cells
+        grid = view_grid(overview.cells, overview.batch_axis, outcomes)
     return LiveView(
         heading=_heading(overview),
         done=overview.done + min(fraction or 0.0, 1.0),
         planned=overview.planned,
         time=_time(overview),
-        grid=view_grid(overview.cells, overview.batch_axis, outcomes) if overview.cells else None,
+        grid=grid,
         now=_now(overview),
         # At the end the ranking follows, which says more.
         front=None if front is None or overview.stage == "ended" else _front(front),
