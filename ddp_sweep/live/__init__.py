@@ -9,6 +9,7 @@ from __future__ import annotations
 from ddp_sweep.live.events import (
     Connecting,
     Event,
+    Notice,
     Observer,
     Stopping,
     SweepEnded,
@@ -27,6 +28,7 @@ __all__ = [
     "Connecting",
     "Event",
     "FailureGroup",
+    "Notice",
     "Observer",
     "PastAttempt",
     "PlannedTrial",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connecting",
     "Event",
+    "Notice",
     "Observer",
     "Stopping",
     "SweepEnded",
@@ -80,6 +81,13 @@ class TrialEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something to say that is not about one trial."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stopping:
     """Ctrl-C: nothing more begins, the running trial may end."""
 
@@ -98,6 +106,7 @@ Event = (
     | TrialStarted
     | TrialProgressed
     | TrialEnded
+    | Notice
     | Stopping
     | SweepEnded
 )

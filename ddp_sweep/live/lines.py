@@ -8,6 +8,7 @@ from time import monotonic
 
 from ddp_sweep.live.events import (
     Event,
+    Notice,
     Stopping,
     TrialEnded,
     TrialProgressed,
@@ -58,6 +59,8 @@ class PlainLines:
         match event:
             case WorkersStarting():
                 line = f"starting workers for {event.pending} trials"
+            case Notice():
+                line = event.text
             case Stopping():
                 line = "stopping after the running trial; Ctrl-C again stops at once"
             case TrialStarted() if overview.running is not None:

@@ -167,6 +167,7 @@ class Tracker:
 
     def _plan(self, event: SweepPlanned) -> None:
         self._trials = {trial.trial_id: trial for trial in event.trials}
+        self._running = self._previous = None
         self._past = list(event.past)
         self._last = _last_attempts(event.past)
         self._pending = {

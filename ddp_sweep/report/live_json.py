@@ -13,7 +13,7 @@ Every object has ``event`` and ``time`` (UTC, ISO 8601). The kinds, with what el
   ``speedup_low``, ``speedup_high``, ``quality``, ``trials``
 - ``stopping``: after Ctrl-C, the running trial may end
 - ``sweep_ended``: ``interrupted``, ``done``, ``planned``
-- ``message``: ``text``, whatever else would have been printed
+- ``message``: ``text``, whatever else is to be said or would have been printed
 - ``finished``, the last: ``exit_code``, and as ``message`` the error that ended the run, if any
 
 ``trial`` holds ``trial_id``, ``configuration_id``, ``world_size``, ``per_worker_batch_size``,
@@ -35,6 +35,7 @@ from typing import Any, TextIO
 from ddp_sweep.live import (
     Connecting,
     Event,
+    Notice,
     PlannedTrial,
     Progress,
     Stopping,
@@ -69,18 +70,24 @@ class JsonLines:
         self._trial: dict[str, Any] | None = None
 
     def observe(self, event: Event, overview: SweepOverview) -> None:
-        """Write the lines of an event."""
+        """Write the lines of an event; between trials, find out who is ahead."""
+        self._tell(event, overview)
         match event:
             case Connecting():
                 self._judge = Judge(event.folder, self._clock)
+            case WorkersStarting() if self._judge is not None:
+                self._judge.prepare()
+            case SweepPlanned() | TrialEnded() if self._judge is not None:
+                self._judge_anew(self._judge)
+
+    def _tell(self, event: Event, overview: SweepOverview) -> None:
+        match event:
+            case Connecting():
                 self.write("connecting", sweep=event.sweep, folder=str(event.folder))
             case SweepPlanned():
                 left_s = overview.time_left_s
                 self.write("sweep_planned", **_counts(overview), time_left_s=left_s)
-                self._judge_anew()
             case WorkersStarting():
-                if self._judge is not None:
-                    self._judge.prepare()
                 self.write("workers_starting", pending=event.pending)
             case TrialStarted() if overview.running is not None:
                 self._trial = trial_json(overview.running.trial, event.attempt)
@@ -89,7 +96,8 @@ class JsonLines:
                 self._tell_progress(event.progress, overview)
             case TrialEnded():
                 self._tell_end(event, overview)
-                self._judge_anew()
+            case Notice():
+                self.write("message", text=event.text)
             case Stopping():
                 self.write("stopping")
             case SweepEnded():
@@ -99,7 +107,9 @@ class JsonLines:
         """Write one line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"event": event, "time": now, **values}, allow_nan=False)
-        print(line, file=self._stream, flush=True)
+        # In one piece: others write messages to the same stream.
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing is left behind."""
@@ -129,12 +139,10 @@ class JsonLines:
             time_left_s=overview.time_left_s,
         )
 
-    def _judge_anew(self) -> None:
-        if self._judge is None:
-            return
-        before = self._judge.newest
-        self._judge.look()
-        front = self._judge.newest
+    def _judge_anew(self, judge: Judge) -> None:
+        before = judge.newest
+        judge.look()
+        front = judge.newest
         if front is not None and front is not before:
             self.write("front_runner", **front_json(front))
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from ddp_sweep.live import (
     Connecting,
     Event,
+    Notice,
     SweepEnded,
     SweepOverview,
     SweepPlanned,
@@ -55,6 +57,9 @@ class TerminalView:
                 self._judge = Judge(event.folder, self._clock)
             case WorkersStarting() if self._judge is not None:
                 self._judge.prepare()
+            case Notice() if self._live is not None:
+                # Above the view, where it stays.
+                self._console.print(Text(event.text))
             case SweepEnded() if self._judge is not None:
                 self._judge.look(at_any_cost=True)
             case SweepPlanned() | TrialEnded() if self._judge is not None:

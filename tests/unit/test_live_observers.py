@@ -22,6 +22,7 @@ from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import (
     Connecting,
     Event,
+    Notice,
     Observer,
     Stopping,
     SweepEnded,
@@ -69,6 +70,7 @@ def story(folder: Path) -> list[Event]:
         TrialProgressed(progress=training(train_loss=math.nan)),
         ended(first),
         began(second),
+        Notice(text="one more round"),
         Stopping(),
         ended(second, status="diverged", status_detail="training loss is nan at step 3"),
         SweepEnded(interrupted=True),
@@ -100,7 +102,7 @@ def test_every_line_is_an_object_of_a_documented_kind(results: ResultsFolder) ->
         *("connecting", "sweep_planned", "workers_starting"),
         *("trial_started", "trial_progress", "trial_ended"),
         *("trial_started", "trial_progress", "trial_ended"),
-        *("trial_started", "stopping", "trial_ended", "sweep_ended"),
+        *("trial_started", "message", "stopping", "trial_ended", "sweep_ended"),
     ]
     assert "front_runner" in kinds
     for line in lines:
@@ -203,6 +205,7 @@ def test_the_terminal_view_follows_a_sweep_and_leaves_the_terminal_as_it_was(
     text = stream.getvalue()
     assert "digits: 2 of 6 trials" in text
     assert "attempt 2" in text
+    assert text.count("one more round") == 1
     plain = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split())
     assert "training loss is nan at step 3" in plain
     assert "in front" in text

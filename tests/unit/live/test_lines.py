@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from live_events import Clock, began, ended, followed, grid, plan_event, training
 
-from ddp_sweep.live import Event, Stopping, TrialProgressed, WorkersStarting
+from ddp_sweep.live import Event, Notice, Stopping, TrialProgressed, WorkersStarting
 from ddp_sweep.live.lines import HEARTBEAT_S, PlainLines, Silence
 
 TRIALS = grid((2,), (4,), seeds=3)
@@ -53,8 +53,10 @@ def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
 
 
 def test_the_begin_and_an_interruption_are_said() -> None:
-    assert lines_of(WorkersStarting(pending=3), Stopping()) == [
+    said = lines_of(WorkersStarting(pending=3), Notice(text="one more round"), Stopping())
+    assert said == [
         "starting workers for 3 trials",
+        "one more round",
         "stopping after the running trial; Ctrl-C again stops at once",
     ]
 

@@ -77,6 +77,17 @@ def test_what_the_first_trial_of_new_workers_takes_longer_belongs_to_the_start()
     assert pace.rest_s([trial(1, 32, 3)], None) == 5 + 8 + 10
 
 
+def test_a_configuration_that_ran_as_the_first_only_is_judged_by_the_others_too() -> None:
+    cells = grid((1,), (32, 64, 128), seeds=1)
+    past = [attempt(cells[0], 40.0, startup_s=8.0)]
+    past += [attempt(one, 10.0) for one in cells[1:]]
+    # Half the batch takes a little longer than its neighbours, but not four times as long.
+    assert 9.0 < Pace(past, cells).duration_s(cells[0]) < 20.0
+    # Where it did not take longer, its own time counts.
+    quick = [attempt(cells[0], 2.0, startup_s=8.0), *past[1:]]
+    assert Pace(quick, cells).duration_s(cells[0]) == 2.0
+
+
 def test_before_a_second_trial_nothing_is_said() -> None:
     first = attempt(ONE, 30.0, startup_s=8.0)
     assert not Pace([], TRIALS).known
