@@ -25,7 +25,7 @@ _FILE = "progress.json"
 
 
 class ProgressBoard:
-    """Writes progress down, a few times a second at most, and reads it.
+    """Writes progress down, within a stage a few times a second at most, and reads it.
 
     Args:
         folder: Scratch folder that writer and reader share.
@@ -55,8 +55,10 @@ class ProgressBoard:
     def note(self, told: dict[str, Any]) -> None:
         """What a rank said of the trial."""
         now_s = self._clock()
+        stage = self._newest.stage
         self._newest = _merged(self._newest, told, now_s)
-        if now_s - self._written_s >= _INTERVAL_S:
+        # Of a new stage this may be the only word for long.
+        if self._newest.stage != stage or now_s - self._written_s >= _INTERVAL_S:
             self._write()
 
     def read(self, trial_id: str, attempt: int) -> Progress | None:

@@ -128,6 +128,8 @@ class Feed:
             self._observer.observe(event, self._tracker.overview())
         except Exception as error:  # noqa: BLE001 - whatever it is, the trials go on
             self._give_up(error)
+            with suppress(Exception):
+                self._observer.observe(event, self._tracker.overview())
 
     def _give_up(self, error: Exception) -> None:
         failed = self._observer

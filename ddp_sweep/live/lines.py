@@ -56,6 +56,8 @@ class PlainLines:
     def observe(self, event: Event, overview: SweepOverview) -> None:
         """Print the line of an event that has one."""
         line = None
+        if overview.running is not None:
+            self._trial = overview.running.trial
         match event:
             case WorkersStarting():
                 line = f"starting workers for {event.pending} trials"
@@ -63,8 +65,7 @@ class PlainLines:
                 line = event.text
             case Stopping():
                 line = "stopping after the running trial; Ctrl-C again stops at once"
-            case TrialStarted() if overview.running is not None:
-                self._trial = overview.running.trial
+            case TrialStarted():
                 self._said_s = self._clock()
             case TrialEnded() if self._trial is not None:
                 line = trial_line(self._trial, event.attempt, event.again, overview)

@@ -73,6 +73,14 @@ def test_little_is_written(tmp_path: Path) -> None:
     assert 5 <= len(written) <= 30
 
 
+def test_a_new_stage_is_written_at_once(tmp_path: Path) -> None:
+    board = ProgressBoard(tmp_path, Clock(0.0))
+    board.trial_begins("a", 1)
+    board.note({"stage": "warming up"})
+    seen = board.read("a", 1)
+    assert seen is not None and seen.stage == "warming up"
+
+
 def test_a_loss_that_is_no_number_arrives_as_such(tmp_path: Path) -> None:
     clock = Clock(0.0)
     board = ProgressBoard(tmp_path, clock)

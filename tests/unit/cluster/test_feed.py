@@ -120,7 +120,8 @@ def test_an_observer_that_raises_is_replaced_by_plain_lines(
     assert lines[0] == (
         "the view of the progress failed (ValueError: no such colour); lines follow"
     )
-    assert [line.split("]")[0] for line in lines[1:]] == ["[2 of 4", "[3 of 4", "[4 of 4"]
+    places = [line.split("]")[0] for line in lines[1:]]
+    assert places == ["[1 of 4", "[2 of 4", "[3 of 4", "[4 of 4"]
 
 
 def test_the_running_trial_is_looked_at_in_between(tmp_path: Path) -> None:
