@@ -20,10 +20,13 @@ from ddp_sweep.report.live_view import LiveView
 __all__ = ["GridDrawing", "LiveDrawing"]
 
 _LABEL = 10
+_WORKERS = len("workers")
 _LINES_BESIDE_GRID = 10
 """Heading, bar, legend, what runs, who is ahead, and the air between them."""
 _LINES_BESIDE_FAILURES = 16
 """The same with a small grid."""
+_LOW = 32
+"""Lines of a terminal on which a failure gets one line only."""
 
 _SYMBOLS: dict[Mark | Quality, tuple[str, str, str]] = {
     # the symbol, the one for terminals without Unicode, and the colour
@@ -61,12 +64,17 @@ class GridDrawing:
         """Called by rich."""
         room = options.max_width, options.height or console.height, options.ascii_only
         if room not in self._drawn:
-            group = Group(self._fitting(console, options), _legend(self.grid, options.ascii_only))
+            table, detail = self._fitting(console, options)
+            legend = _legend(self.grid, detail, options)
+            group = Group(self._title(), table, legend)
             unlimited = options.update(height=None)
             self._drawn = {room: list(console.render(group, unlimited))}
         yield from self._drawn[room]
 
-    def _fitting(self, console: Console, options: ConsoleOptions) -> RenderableType:
+    def _title(self) -> Text:
+        return Text(f"{'':{_WORKERS}}  {self.grid.batch_title}", style="dim")
+
+    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[RenderableType, Detail]:
         """The first table that fits; where none does, as many columns and rows as fit."""
         grid, ascii_only = self.grid, options.ascii_only
         height = options.height or console.height
@@ -75,9 +83,9 @@ class GridDrawing:
             lines = 2 if detail is Detail.BELOW else 1
             table = _table(grid, detail, ascii_only, len(grid.batches), len(grid.workers))
             needed = Measurement.get(console, unlimited, table).maximum
-            if needed <= options.max_width and len(grid.workers) * lines + 1 <= height:
-                return table
-        rows = max(1, min(len(grid.workers), height - 2))
+            if needed <= options.max_width and len(grid.workers) * lines + 2 <= height:
+                return table, detail
+        rows = max(1, min(len(grid.workers), height - 3))
         columns = len(grid.batches)
         while columns > 1:
             table = _table(grid, Detail.COUNTS, ascii_only, columns, rows)
@@ -85,7 +93,8 @@ class GridDrawing:
                 break
             columns -= 1
         table = _table(grid, Detail.COUNTS, ascii_only, columns, rows)
-        return Group(table, Text(_left_out(grid, columns, rows), style="dim"))
+        left_out = Text(_left_out(grid, columns, rows), style="dim")
+        return Group(table, left_out), Detail.COUNTS
 
 
 class LiveDrawing:
@@ -106,13 +115,15 @@ class LiveDrawing:
 
     def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         view, width = self.view, options.max_width
-        failures = view.failures[: max(1, (console.height - _LINES_BESIDE_FAILURES) // 2)]
+        lines = 1 if console.height < _LOW else 2
+        most = max(1, (console.height - _LINES_BESIDE_FAILURES) // lines)
+        failures = view.failures[:most]
         yield from _heading(view, width)
         if view.planned:
             yield ProgressBar(total=view.planned, completed=view.done, width=width)
         if self.grid is not None:
             yield ""
-            height = console.height - _LINES_BESIDE_GRID - 2 * len(failures)
+            height = console.height - _LINES_BESIDE_GRID - lines * len(failures)
             yield _Bounded(self.grid, height)
         yield ""
         if view.now:
@@ -121,7 +132,7 @@ class LiveDrawing:
             colour = _SYMBOLS[view.front_quality][2] if view.front_quality else ""
             yield _line("in front", view.front, width, colour)
         for number, failure in enumerate(failures):
-            yield _line("" if number else "failed", failure, width, "red", lines=2)
+            yield _line("" if number else "failed", failure, width, "red", lines=lines)
 
 
 @dataclass(frozen=True)
@@ -157,11 +168,8 @@ def _left_out(grid: GridView, columns: int, rows: int) -> str:
 def _table(grid: GridView, detail: Detail, ascii_only: bool, columns: int, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(Text("workers", style="dim"), justify="right", no_wrap=True)
-    for number, batch in enumerate(grid.batches[:columns]):
-        title = f"{grid.batch_title} {batch}" if number == 0 else batch
-        if detail in (Detail.TRIALS, Detail.COUNTS) and number == 0 and columns > 1:
-            title = f"{grid.short_title} {batch}"
-        table.add_column(Text(title, style="dim"), no_wrap=True)
+    for batch in grid.batches[:columns]:
+        table.add_column(Text(batch, style="dim"), no_wrap=True)
     for workers, cells in zip(grid.workers[:rows], grid.rows[:rows], strict=True):
         shown = (_cell(cell, detail, ascii_only) for cell in cells[:columns])
         table.add_row(workers, *shown)
@@ -179,12 +187,11 @@ def _cell(cell: GridCell | None, detail: Detail, ascii_only: bool) -> Text:
         text = Text.assemble(*(_symbol(mark, ascii_only) for mark in cell.marks))
     if detail is Detail.TRIALS:
         return text
-    speed = [cell.speedup] if cell.speedup else []
-    text.append(" " if detail is Detail.BESIDE else "\n")
-    text.append(" ".join(speed))
+    outcome = [Text(cell.speedup)] if cell.speedup else []
     if cell.quality is not None:
-        text.append(" ").append_text(Text.assemble(_symbol(cell.quality, ascii_only)))
-    return text
+        outcome.append(Text.assemble(_symbol(cell.quality, ascii_only)))
+    text.append(" " if detail is Detail.BESIDE else "\n")
+    return text.append_text(Text(" ").join(outcome))
 
 
 def _symbol(of: Mark | Quality, ascii_only: bool) -> tuple[str, str]:
@@ -192,13 +199,25 @@ def _symbol(of: Mark | Quality, ascii_only: bool) -> tuple[str, str]:
     return (plain if ascii_only else symbol), colour
 
 
-def _legend(grid: GridView, ascii_only: bool) -> Text:
-    text = Text()
-    shown: list[Mark | Quality] = [*grid.marks, *grid.qualities]
+def _legend(grid: GridView, detail: Detail, options: ConsoleOptions) -> Text:
+    """What the symbols mean; none of them apart from its meaning at the end of a line."""
+    if detail is Detail.COUNTS:
+        return Text("ended / all trials; ! means that some failed", style="dim")
+    with_speed = detail in (Detail.BESIDE, Detail.BELOW)
+    shown: list[Mark | Quality] = [*grid.marks, *(grid.qualities if with_speed else ())]
+    width = options.max_width
+    text, room = Text(), width
     for of in shown:
-        symbol, colour = _symbol(of, ascii_only)
-        text.append("   " if text else "")
-        text.append(symbol, style=colour).append(f" {_EXPLAINED.get(of, of.value)}", style="dim")
+        symbol, colour = _symbol(of, options.ascii_only)
+        entry = Text.assemble((symbol, colour), (f" {_EXPLAINED.get(of, of.value)}", "dim"))
+        if text and entry.cell_len + 3 > room:
+            text.append("\n")
+            room = width
+        elif text:
+            text.append("   ")
+            room -= 3
+        text.append_text(entry)
+        room -= entry.cell_len
     return text
 
 
@@ -207,7 +226,7 @@ def _line(label: str, words: str, width: int, colour: str = "", *, lines: int = 
     room = max(20, width - _LABEL)
     text = Text(words, style=colour)
     # Wrapping loses a little room at the end of each line.
-    text.truncate(lines * room - lines * 4, overflow="ellipsis")
+    text.truncate(lines * room - (lines - 1) * 6, overflow="ellipsis")
     table = Table.grid(padding=0)
     table.add_column(width=_LABEL, no_wrap=True)
     table.add_column(overflow="fold")

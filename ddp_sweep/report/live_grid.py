@@ -72,8 +72,6 @@ class GridView:
     """All cells; a place where the sweep has none is None."""
 
     batch_title: str
-    short_title: str
-    """The same in little room; a ``batch`` is that of a worker, as in ``2 workers x 64``."""
     batches: tuple[str, ...]
     workers: tuple[str, ...]
     rows: tuple[tuple[GridCell | None, ...], ...]
@@ -100,7 +98,6 @@ def view_grid(
     qualities = {cell.quality for cell in by_place.values()}
     return GridView(
         batch_title="global batch" if axis is BatchAxis.GLOBAL else "batch of a worker",
-        short_title="global" if axis is BatchAxis.GLOBAL else "batch",
         batches=tuple("?" if batch is None else f"{batch:,}" for batch in batches),
         workers=tuple(f"{size:,}" for size in workers),
         rows=tuple(tuple(by_place.get((w, b)) for b in batches) for w in workers),

@@ -167,7 +167,7 @@ def test_cells_stand_by_the_batch_size_of_the_sweep_file() -> None:
     one = followed([plan_event(TRIALS, axis=BatchAxis.GLOBAL)])
     assert {cell.batch_size for cell in one.cells} == {32, 64, 128, 256, 512}
     lines = drawn(one, 80, None)
-    assert any("global batch 32" in line for line in lines)
+    assert any(line.strip() == "global batch" for line in lines)
 
 
 def test_a_batch_that_cannot_be_shared_out_has_a_place() -> None:
