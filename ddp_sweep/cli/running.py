@@ -64,7 +64,8 @@ def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:
     from ddp_sweep.report.run_status import print_status, run_status
     from ddp_sweep.results import ResultsFolder
 
-    results = ResultsFolder(folder).read()
+    # Curves of single steps are large and have no part in this.
+    results = ResultsFolder(folder).read(("trials", "evals"))
     warn(results.problems)
     found = run_status(results)
     if output_format is Format.JSON:

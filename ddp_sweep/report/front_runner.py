@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ __all__ = ["CellOutcome", "FrontRunner", "Judge", "Quality", "front_runner"]
 
 _SHARE = 0.03
 """Of the time of the sweep that rankings may take."""
+_TOO_LONG_S = 10.0
+"""A ranking that holds up the next trial for so long is the last one before the end."""
 
 
 class Quality(StrEnum):
@@ -88,7 +91,9 @@ class Judge:
         self.newest = front_runner(self._folder.read(("trials", "evals"))) or self.newest
         now_s = self._clock()
         self.spent_s += now_s - began_s
-        self._next_s = now_s + (now_s - began_s) / _SHARE
+        took_s = now_s - began_s
+        # A trial must never begin while one of these goes on.
+        self._next_s = now_s + (took_s / _SHARE if took_s < _TOO_LONG_S else math.inf)
 
 
 def front_runner(results: Results) -> FrontRunner | None:

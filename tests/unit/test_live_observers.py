@@ -280,13 +280,14 @@ def test_a_configuration_that_always_fails_did_not_finish(tmp_path: Path) -> Non
 
 
 class SlowClock:
-    """Every look at it takes a second."""
+    """Every look at it takes a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_s: float = 1.0) -> None:
         self.now_s = 0.0
+        self.step_s = step_s
 
     def __call__(self) -> float:
-        self.now_s += 1.0
+        self.now_s += self.step_s
         return self.now_s
 
 
@@ -297,6 +298,15 @@ def test_rankings_take_a_small_share_of_the_time(tmp_path: Path) -> None:
         judge.look()
     assert judge.spent_s / clock.now_s < 0.04
     assert judge.spent_s > 5
+
+
+def test_a_ranking_that_takes_too_long_is_not_repeated_before_the_end(tmp_path: Path) -> None:
+    judge = Judge(tmp_path, SlowClock(step_s=11.0))
+    for _ in range(1000):
+        judge.look()
+    assert judge.spent_s == 11.0
+    judge.look(at_any_cost=True)
+    assert judge.spent_s == 22.0
 
 
 def test_nothing_to_rank_is_no_error(tmp_path: Path) -> None:
