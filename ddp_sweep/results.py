@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +113,16 @@ class ResultsFolder:
         return self.path / "_seeds.yaml"
 
     @property
+    def plan_file(self) -> Path:
+        """The trials of the sweep as the last run planned them."""
+        return self.path / "_plan.json"
+
+    @property
+    def progress_file(self) -> Path:
+        """What the last run was doing when it last said so."""
+        return self.path / "_progress.json"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the run that writes to the folder."""
         return self.path / "_lock"
@@ -149,8 +159,11 @@ class ResultsFolder:
         """The one file that an attempt at a trial writes to a table."""
         return self.table(table) / f"{trial_id}-{attempt}.parquet"
 
-    def read(self) -> Results:
-        """Read every table; what cannot be read is left out and named in ``problems``.
+    def read(self, tables: Collection[str] = tuple(TABLES)) -> Results:
+        """Read the tables; what cannot be read is left out and named in ``problems``.
+
+        Args:
+            tables: Names of those to read; the others come empty.
 
         Raises:
             ResultsError: There is no such folder.
@@ -161,8 +174,13 @@ class ResultsFolder:
                 "give the folder that `ddp-sweep run` wrote, results/<name> by default"
             )
         problems: list[str] = []
-        tables = {name: self._read_table(name, problems.append) for name in TABLES}
-        frames = {name: _to_frame(table) for name, table in tables.items()}
+        read = {
+            name: self._read_table(name, problems.append)
+            if name in tables
+            else schema.empty_table()
+            for name, schema in TABLES.items()
+        }
+        frames = {name: _to_frame(table) for name, table in read.items()}
         spec = self._read_spec(problems.append)
         additions = self._read_additions(problems.append)
         return Results(
@@ -171,7 +189,7 @@ class ResultsFolder:
             steps=frames["steps"],
             folder=self,
             spec=spec,
-            declared_metrics=_directions(tables["trials"].schema),
+            declared_metrics=_directions(read["trials"].schema),
             problems=tuple(problems),
             additions=additions,
         )

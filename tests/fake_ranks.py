@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from ddp_sweep import Binary, SweepSpec
 from ddp_sweep.cluster.sweep import SweepOutcome, run_sweep
+from ddp_sweep.live import Observer
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
@@ -133,7 +134,7 @@ def sweep_over(*faults: str, world_sizes: tuple[int, ...] = (2,), **settings: An
     )
 
 
-def run(spec: SweepSpec, folder: Path) -> SweepOutcome:
+def run(spec: SweepSpec, folder: Path, observer: Observer | None = None) -> SweepOutcome:
     """Run a sweep with the fake worker."""
     return run_sweep(
         spec,
@@ -141,6 +142,7 @@ def run(spec: SweepSpec, folder: Path) -> SweepOutcome:
         workload=Tiny,
         worker_factory=FakeWorker,
         progress="plain",
+        observer=observer,
         resume_command="ddp-sweep run again",
     )
 

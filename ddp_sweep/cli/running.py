@@ -12,16 +12,9 @@ import typer
 
 from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
+from ddp_sweep.cli.watching import Progress, watching
 
 __all__ = ["run", "status"]
-
-
-class Progress(StrEnum):
-    """What ``run`` prints to stderr while it works."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    NONE = "none"
 
 
 class Only(StrEnum):
@@ -42,7 +35,11 @@ def run(
     ] = None,
     address: Address = None,
     progress: Annotated[
-        Progress, typer.Option(help="auto and plain: one line a trial, on stderr.")
+        Progress,
+        typer.Option(
+            help="On stderr. rich: a view that is redrawn; plain: one line a trial; json: one "
+            "object a line; auto: rich on a terminal, else plain."
+        ),
     ] = Progress.AUTO,
     more_seeds: Annotated[
         int | None,
@@ -76,20 +73,22 @@ def run(
     spec = load_spec(sweep, overrides or ())
     from ddp_sweep.cluster.sweep import run_sweep  # takes a second: Ray
 
-    outcome = run_sweep(
-        spec,
-        output=output or Path("results") / spec.name,
-        address=address,
-        progress=progress.value,
-        additions=additions,
-        resume_command=_resume_command(),
-    )
-    print(outcome.message, file=sys.stderr)
-    if outcome.ranking is None:
-        print(f"no ranking: {outcome.no_ranking_because}", file=sys.stderr)
-    else:
-        show_ranking(outcome.ranking)
-    raise typer.Exit(outcome.exit_code)
+    with watching(progress) as observer:
+        outcome = run_sweep(
+            spec,
+            output=output or Path("results") / spec.name,
+            address=address,
+            progress="none" if progress is Progress.NONE else "plain",
+            observer=observer,
+            additions=additions,
+            resume_command=_resume_command(),
+        )
+        print(outcome.message, file=sys.stderr)
+        if outcome.ranking is None:
+            print(f"no ranking: {outcome.no_ranking_because}", file=sys.stderr)
+        else:
+            show_ranking(outcome.ranking)
+        raise typer.Exit(outcome.exit_code)
 
 
 def _resume_command() -> str:
@@ -114,7 +113,8 @@ def status(folder: Folder, output_format: AsFormat = Format.TABLE) -> None:
     from ddp_sweep.report.run_status import print_status, run_status
     from ddp_sweep.results import ResultsFolder
 
-    results = ResultsFolder(folder).read()
+    # Curves of single steps are large and have no part in this.
+    results = ResultsFolder(folder).read(("trials", "evals"))
     warn(results.problems)
     found = run_status(results)
     if output_format is Format.JSON:

@@ -19,6 +19,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ddp_sweep.cluster.backend import LeanTorchTrainer, NodeTorchConfig
+from ddp_sweep.cluster.board import ProgressBoard
 from ddp_sweep.cluster.deaths import deaths, first_line
 from ddp_sweep.cluster.failures import Evidence, Failure, GangOutcome, judge
 from ddp_sweep.cluster.mailbox import Collected, Job, Mailbox, Member
@@ -70,7 +71,7 @@ class Gang:
         self._mailbox = (
             ray.remote(Mailbox)
             .options(num_cpus=0, scheduling_strategy=here)
-            .remote(settings.world_size)
+            .remote(settings.world_size, board=ProgressBoard(settings.storage))
         )
         self._fit = self._start_fit()
         started = self._ask(self._mailbox.collect_start.remote(settings.start_timeout_s))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddp_sweep.cluster.board import ProgressBoard
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest
 
 __all__ = ["Collected", "Job", "Mailbox", "Member"]
@@ -63,9 +64,17 @@ class Collected:
 class Mailbox:
     """Async actor; one a gang. All methods run in one event loop, so none of them locks."""
 
-    def __init__(self, world_size: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        world_size: int,
+        clock: Callable[[], float] = time.monotonic,
+        board: ProgressBoard | None = None,
+    ) -> None:
         self._world_size = world_size
         self._clock = clock
+        self._board = board
+        if board is not None:
+            board.workers_starting()
         self._changed = asyncio.Event()
         self._members: dict[int, Member] = {}
         self._idle: set[int] = set()
@@ -118,6 +127,8 @@ class Mailbox:
         if key == (self._job.key if self._job else None):
             self._progress = progress
             self._last_sign_s = self._clock()
+            if self._board is not None and key is not None:
+                self._board.note(progress)
 
     async def collect_start(self, timeout_s: float) -> Collected:
         """Wait until every rank is ready, one has failed, the gang has ended, or for so long."""
@@ -141,6 +152,8 @@ class Mailbox:
         self._failures.clear()
         self._progress = None
         self._last_sign_s = self._clock()
+        if self._board is not None:
+            self._board.trial_begins(job.request.trial.trial_id, job.request.attempt)
         self._tell()
         while not (self._all_delivered() or self._failures or self._gang_ended):
             silent_s = self._clock() - self._last_sign_s

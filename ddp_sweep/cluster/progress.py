@@ -1,72 +1,71 @@
-"""What a run says while it works, and at its end, for a person."""
+"""What a run tells of its progress: from the cluster's own terms to those of the views."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
 
 from ddp_sweep.cluster.schedule import Assignment
 from ddp_sweep.cluster.tuning import Ended
-from ddp_sweep.schema import Status
+from ddp_sweep.live import BatchAxis, Observer, PastAttempt, SweepPlanned
+from ddp_sweep.live.lines import PlainLines, Silence
+from ddp_sweep.live.trials import past_attempts, planned
+from ddp_sweep.live.wording import STATUS_WORDS
+from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.spec import SweepSpec
 
-__all__ = ["Progress", "ProgressLines", "summary"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Progress", "attempt_of", "observer_for", "plan_of", "summary"]
 
 Progress = Literal["auto", "plain", "none"]
 """auto and plain: a line each; none: silence."""
 
-_WORDS = {
-    Status.SUCCEEDED: "succeeded",
-    Status.OUT_OF_MEMORY: "out of memory",
-    Status.DIVERGED: "diverged",
-    Status.WORKER_DIED: "lost a worker",
-    Status.NODE_LOST: "lost a node",
-    Status.TIMED_OUT: "timed out",
-    Status.INFEASIBLE: "not feasible",
-    Status.WORKLOAD_ERROR: "error in the workload",
-    Status.INTERRUPTED: "interrupted",
-}
+
+def observer_for(progress: Progress) -> Observer:
+    """What shows the progress of a run that brings no observer of its own."""
+    return Silence() if progress == "none" else PlainLines()
 
 
-@dataclass
-class ProgressLines:
-    """One plain line on stderr for each attempt that has ended."""
+def plan_of(
+    spec: SweepSpec, plan: Plan, pending: Sequence[Trial], past: pd.DataFrame
+) -> SweepPlanned:
+    """What is to run.
 
-    mode: Progress
-    planned: int
-    """Trials of the whole sweep."""
-    done: int
-    """Trials among them that have a result."""
-
-    def say(self, text: str) -> None:
-        """Print a line, unless progress is not wanted."""
-        if self.mode != "none":
-            print(text, file=sys.stderr, flush=True)
-
-    def ended(self, assignment: Assignment, ended: Ended, again: bool) -> None:
-        """An attempt has ended."""
-        self.done += not again
-        self.say(trial_line(assignment, ended, again, number=self.done, planned=self.planned))
+    Args:
+        spec: The sweep file.
+        plan: All of the sweep.
+        pending: The trials to run now.
+        past: Trials table of the results folder.
+    """
+    by_worker = spec.sweep.per_worker_batch_size is not None
+    return SweepPlanned(
+        trials=planned(plan),
+        pending=frozenset(trial.trial_id for trial in pending),
+        past=past_attempts(past),
+        batch_axis=BatchAxis.PER_WORKER if by_worker else BatchAxis.GLOBAL,
+    )
 
 
-def trial_line(
-    assignment: Assignment, ended: Ended, again: bool, *, number: int, planned: int
-) -> str:
-    """The line of one attempt: which trial of how many, what it was, how long, how it ended."""
+def attempt_of(assignment: Assignment, ended: Ended, now: datetime) -> PastAttempt:
+    """An attempt that has just ended."""
     trial = assignment.trial
-    workers = "1 worker" if trial.world_size == 1 else f"{trial.world_size} workers"
-    batch = f"{trial.per_worker_batch_size}"
-    if trial.accumulation_steps > 1:
-        batch += f" x {trial.accumulation_steps} steps"
-    time = "" if ended.wall_time_s is None else f"{ended.wall_time_s:.1f} s, "
-    text = f"[{number} of {planned}] {workers} x {batch}, seed {trial.seed}: {time}"
-    text += _WORDS[Status(ended.status)]
-    if ended.status != Status.SUCCEEDED and ended.status_detail:
-        # Of an error the last line says what it is, those before where.
-        text += f" ({ended.status_detail.splitlines()[-1].strip()})"
-    return text + ("; trying again" if again else "")
+    began_s = None if ended.wall_time_s is None else now.timestamp() - ended.wall_time_s
+    return PastAttempt(
+        trial_id=trial.trial_id,
+        configuration_id=trial.configuration_id,
+        attempt=assignment.attempt,
+        block=trial.block,
+        status=ended.status,
+        status_detail=ended.status_detail,
+        session_id=None,
+        started_s=began_s,
+        wall_time_s=ended.wall_time_s,
+        startup_s=ended.startup_time_s,
+    )
 
 
 def summary(statuses: Sequence[str], planned: int) -> str:
@@ -76,6 +75,8 @@ def summary(statuses: Sequence[str], planned: int) -> str:
     '3 of 4 trials have a result: 2 succeeded, 1 diverged'
     """
     counts = Counter(statuses)
-    listed = ", ".join(f"{counts[one]} {word}" for one, word in _WORDS.items() if counts[one])
+    listed = ", ".join(
+        f"{counts[one]} {word}" for one, word in STATUS_WORDS.items() if counts[one]
+    )
     done = f"{len(statuses)} of {planned} trials have a result"
     return f"{done}: {listed}" if listed else done

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ddp_sweep.cluster.agenda import Confirmation
+from ddp_sweep.cluster.board import ProgressBoard
 from ddp_sweep.cluster.capacity import ClusterConnection, connect
 from ddp_sweep.cluster.environment import quiet_driver
+from ddp_sweep.cluster.feed import Feed
 from ddp_sweep.cluster.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.ledger import Ledger, attempt_recorded
-from ddp_sweep.cluster.progress import Progress, ProgressLines
+from ddp_sweep.cluster.progress import attempt_of, plan_of
 from ddp_sweep.cluster.schedule import Assignment, Schedule
 from ddp_sweep.cluster.serving import GangSettings, WorkerFactory
 from ddp_sweep.cluster.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.live import (
+    Connecting,
+    Notice,
+    Stopping,
+    SweepEnded,
+    TrialEnded,
+    TrialStarted,
+    WorkersStarting,
+)
 from ddp_sweep.plan import Plan, Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
@@ -37,7 +47,8 @@ class Session:
     reporter: Reporter
     plan_for: Callable[[int | None], Plan]
     worker_factory: WorkerFactory
-    progress: Progress
+    feed: Feed
+    """Is told of everything that happens, and passes it on."""
     only_failed: bool = False
     """Whether trials that did not succeed run anew, and nothing else."""
     confirm: Callable[[], Confirmation] = Confirmation
@@ -51,6 +62,7 @@ class Session:
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
         interrupted = False
+        self.feed.tell(Connecting(sweep=self.spec.name, folder=self.folder.path))
         try:
             with quiet_driver(), connect(address, self.spec) as cluster:
                 interrupted = self._run_on(cluster)
@@ -59,6 +71,7 @@ class Session:
         # Only now that the workers are gone can no result come any more.
         if self.schedule is not None and self.schedule.running is not None:
             self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+        self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
@@ -69,8 +82,8 @@ class Session:
         if self.stopping or Ledger(self.folder.read()).unfinished(self.plan.trials):
             return False
         confirming = self.confirm()
-        if confirming.said is not None and self.progress != "none":
-            print(confirming.said, file=sys.stderr, flush=True)
+        if confirming.said is not None:
+            self.feed.tell(Notice(text=confirming.said))
         # Not what was lost for good: it has had its attempts in this session.
         return confirming.due and self._run_those(Ledger.unfinished, cluster)
 
@@ -82,28 +95,24 @@ class Session:
         only_failed: bool = False,
     ) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
-        ledger = Ledger(self.folder.read(), only_failed=only_failed)
+        results = self.folder.read()
+        ledger = Ledger(results, only_failed=only_failed)
         for infeasible in ledger.without_row(plan.infeasible):
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
         pending = choose(ledger, plan.trials)
+        self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
         if not pending:
             return False
         schedule = self.schedule = Schedule(
             pending, ledger.attempts_made, self.spec.resources.max_attempts
         )
-        lines = ProgressLines(
-            mode=self.progress,
-            planned=len(plan.trials) + len(plan.infeasible),
-            done=len(plan.trials) + len(plan.infeasible) - len(pending),
-        )
-        return self._drive(schedule, pending, cluster, lines)
+        return self._drive(schedule, pending, cluster)
 
     def _drive(
         self,
         schedule: Schedule,
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,
-        lines: ProgressLines,
     ) -> bool:
         interrupted = False
 
@@ -111,20 +120,26 @@ class Session:
             nonlocal interrupted
             interrupted = self.stopping = True
             schedule.drain()
-            lines.say("stopping after the running trial; Ctrl-C again stops at once")
+            self.feed.tell(Stopping())
+
+        def on_start(assignment: Assignment) -> None:
+            trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
 
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
-            lines.ended(assignment, ended, again)
+            attempt = attempt_of(assignment, ended, datetime.now(UTC))
+            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
 
-        searcher = ScheduleSearcher(schedule, on_end, self._recover)
+        searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
         with (
             tempfile.TemporaryDirectory(
                 prefix="ddp-sweep-", ignore_cleanup_errors=True
             ) as scratch,
             drain_on_interrupt(drain),
         ):
-            lines.say(f"starting workers for {len(pending)} trials")
+            self.feed.board = ProgressBoard(Path(scratch))
+            self.feed.tell_and_wait(WorkersStarting(pending=len(pending)))
             run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
         if searcher.fatal is not None:
             raise searcher.fatal

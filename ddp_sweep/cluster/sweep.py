@@ -23,8 +23,9 @@ from ddp_sweep.cluster.agenda import (
     nothing_ran,
     require_results,
 )
+from ddp_sweep.cluster.feed import Feed
 from ddp_sweep.cluster.ledger import Ledger, locked
-from ddp_sweep.cluster.progress import Progress, summary
+from ddp_sweep.cluster.progress import Progress, observer_for, summary
 from ddp_sweep.cluster.seed_additions import SeedBook
 from ddp_sweep.cluster.sent_workload import SentWorkload
 from ddp_sweep.cluster.serving import WorkerFactory
@@ -32,6 +33,7 @@ from ddp_sweep.cluster.session import Session
 from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
 from ddp_sweep.cluster.winner import write_winner
 from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.live import Observer
 from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
@@ -75,6 +77,7 @@ def run_sweep(
     address: str | None = None,
     workload: WorkloadFactory | None = None,
     progress: Progress = "auto",
+    observer: Observer | None = None,
     additions: Additions | None = None,
     resume_command: str = "the same call without additions",
     worker_factory: WorkerFactory | None = None,
@@ -87,6 +90,7 @@ def run_sweep(
         address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
         workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
         progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
+        observer: Is told of everything that happens, in place of those lines.
         additions: What to add to a folder that has results, and which changes to accept.
         resume_command: What to name in the message as the way to go on after an interruption.
         worker_factory: What runs trials in the process of a rank, in place of
@@ -128,17 +132,19 @@ def run_sweep(
             confirm_seeds=confirm_seeds,
             resume_command=resume_command,
         )
-        session = Session(
-            spec=spec,
-            folder=folder,
-            reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
-            plan_for=lambda capacity: plan_for(capacity, book.added),
-            worker_factory=sent,
-            progress=progress,
-            only_failed=asked.only == "failed",
-            confirm=lambda: add_confirmation(folder, book, confirm_seeds),
-        )
-        interrupted = idle is None and session.run(address)
+        watching = observer or observer_for(progress)
+        with Feed(watching, folder, resume_command=resume_command) as feed:
+            session = Session(
+                spec=spec,
+                folder=folder,
+                reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
+                plan_for=lambda capacity: plan_for(capacity, book.added),
+                worker_factory=sent,
+                feed=feed,
+                only_failed=asked.only == "failed",
+                confirm=lambda: add_confirmation(folder, book, confirm_seeds),
+            )
+            interrupted = idle is None and session.run(address)
         outcome = _outcome(session, idle, interrupted, resume_command)
         outcome = replace(outcome, **_ranked(Path(output)))
         write_winner(folder, outcome.ranking)

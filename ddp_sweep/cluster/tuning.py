@@ -46,6 +46,8 @@ class Ended:
     status: str
     status_detail: str | None = None
     wall_time_s: float | None = None
+    startup_time_s: float | None = None
+    """Time to start the workers right before it; None where they were there already."""
     began: bool = True
     """False where there never were workers to run it."""
     commit_error: str | None = None
@@ -82,6 +84,7 @@ class LaneTrainable(tune.Trainable):
             status=result.status,
             status_detail=result.status_detail,
             wall_time_s=result.wall_time_s,
+            startup_time_s=result.startup_time_s,
             began=result.started_at is not None,
         )
         return asdict(ended) | {"done": True}
@@ -96,6 +99,7 @@ class ScheduleSearcher(Searcher):
 
     Args:
         schedule: Decides what comes next.
+        on_start: Told of each attempt that is handed out.
         on_end: Told of each attempt that has ended, and whether it will be tried again.
         recover: Finds out how an attempt ended whose lane died, and writes it down.
     """
@@ -103,6 +107,7 @@ class ScheduleSearcher(Searcher):
     def __init__(
         self,
         schedule: Schedule,
+        on_start: Callable[[Assignment], None],
         on_end: Callable[[Assignment, Ended, bool], None],
         recover: Callable[[Assignment], Ended],
     ) -> None:
@@ -110,6 +115,7 @@ class ScheduleSearcher(Searcher):
         self.fatal: DdpSweepError | None = None
         """Why no further trial can be run, where that is so."""
         self._schedule = schedule
+        self._on_start = on_start
         self._on_end = on_end
         self._recover = recover
 
@@ -121,6 +127,7 @@ class ScheduleSearcher(Searcher):
         if self._schedule.finished:
             return Searcher.FINISHED
         assignment = self._schedule.next()
+        self._on_start(assignment)
         return {"index": assignment.index, "attempt": assignment.attempt}
 
     def on_trial_complete(

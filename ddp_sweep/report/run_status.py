@@ -1,19 +1,38 @@
-"""How far a sweep is: what has ended and how, and what is left."""
+"""How far a sweep is: what has ended and how, what runs now, and what is left."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.plan import count_trials
+from ddp_sweep.live import (
+    BatchAxis,
+    Connecting,
+    PlannedTrial,
+    SweepOverview,
+    SweepPlanned,
+    Tracker,
+    TrialProgressed,
+    TrialStarted,
+)
+from ddp_sweep.live.record import Record, is_locked, read_plan, read_record
+from ddp_sweep.live.trials import past_attempts, planned
+from ddp_sweep.live.wording import STATUS_WORDS, duration_text
+from ddp_sweep.plan import build_plan, count_trials
+from ddp_sweep.report.front_runner import FrontRunner, front_runner
+from ddp_sweep.report.live_drawing import LiveDrawing
+from ddp_sweep.report.live_json import front_json, progress_json, trial_json
+from ddp_sweep.report.live_view import view_live
 from ddp_sweep.results import Results, SeedPurpose
-from ddp_sweep.schema import Status, is_transient
+from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec
 
 __all__ = ["RunStatus", "print_status", "run_status"]
@@ -22,33 +41,83 @@ _ADDED_FOR = {
     SeedPurpose.MORE_SEEDS.value: "more seeds",
     SeedPurpose.CONFIRMATION.value: "the confirmation of a winner",
 }
+_ANY_LENGTH = 2**62
+"""Of a training set, where it is not worth loading one: what is too small has its rows."""
+_GO_ON = "`ddp-sweep run` with the same sweep file and this folder as --output"
+_FRESH_S = 60.0
+"""A record of another machine that is younger than this may be of a run that goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """Counts over the final attempts of a results folder."""
+    """What is known of a sweep from its results folder."""
 
     folder: str
-    planned: int | None
-    """Trials the sweep asks for, those of seeds that were added among them; None where the
-    folder has no sweep file."""
+    overview: SweepOverview
+    runs: bool
+    """Whether a run is writing to the folder, as far as this machine can see."""
+    record: Record | None
+    """What the last run wrote about itself."""
     added: dict[str, int]
-    """How many of them are of seeds that were added, by purpose."""
+    """How many of the trials are of seeds that were added, by purpose."""
     ended: int
-    """Trials that have a result, of whatever status."""
-    by_status: dict[str, int]
-    left: int | None
-    """Trials that a run would still do: not begun, interrupted, or lost with their machine."""
-    predicted_left_s: float | None
-    """``left`` times the mean wall time of those that ended; None before the first has."""
+    """Trials that have a row, of whatever status."""
+    planned: int | None
+    """Trials of the sweep; None where the folder has no sweep file."""
+    front: FrontRunner | None
+    now_s: float
+
+    @property
+    def left(self) -> int | None:
+        """Trials that a run would still do: not begun, interrupted, or lost with their machine."""
+        return None if self.planned is None else self.overview.left
+
+    @property
+    def predicted_left_s(self) -> float | None:
+        """Time for those that are left; None where nothing has run yet."""
+        return None if self.planned is None else self.overview.time_left_s
 
     def to_json(self) -> dict[str, Any]:
         """As ``ddp-sweep status --format json`` prints it: JSON types only."""
-        return asdict(self)
+        running = self.overview.running
+        return {
+            "folder": self.folder,
+            "planned": self.planned,
+            "added": self.added,
+            "ended": self.ended,
+            "by_status": {str(one): n for one, n in _by_status(self.overview).items()},
+            "left": self.left,
+            "predicted_left_s": self.predicted_left_s,
+            "runs": self.runs,
+            "running": None
+            if running is None
+            else trial_json(running.trial, running.attempt)
+            | {"progress": progress_json(running.progress)},
+            "cells": [
+                {
+                    "world_size": cell.world_size,
+                    self.overview.batch_axis.value: cell.batch_size,
+                    "trials": len(cell.outcomes),
+                    "ended": cell.ended,
+                    "succeeded": cell.outcomes.count(Status.SUCCEEDED),
+                }
+                for cell in self.overview.cells
+            ],
+            "failures": [
+                {
+                    "configuration": group.configuration,
+                    "status": group.status.value,
+                    "trials": group.count,
+                    "cause": group.cause,
+                }
+                for group in self.overview.failures
+            ],
+            "front_runner": None if self.front is None else front_json(self.front),
+        }
 
 
-def run_status(results: Results) -> RunStatus:
-    """Count what has ended and what is left.
+def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunStatus:
+    """Add up what a results folder says, with or without a run that goes on.
 
     Raises:
         ResultsError: The folder holds neither trials nor a sweep file.
@@ -57,50 +126,121 @@ def run_status(results: Results) -> RunStatus:
     folder = results.folder
     if results.spec is None and not folder.trials.is_dir():
         raise ResultsError(f"{folder.path} is no results folder: no sweep was run in it")
-    final = results.trials[results.trials["final"]]
-    counts = final["status"].value_counts()
-    by_status = {str(s): int(counts[s]) for s in Status if s in counts.index}
-    planned = left = predicted_left_s = None
-    added: dict[str, int] = {}
-    if results.spec is not None:
-        spec = parse_spec(results.spec, source=str(folder.spec_file))
-        planned = count_trials(spec, results.added)
-        swept = count_trials(spec)
-        for one in results.added:
-            trials = count_trials(spec, [one]) - swept
-            added[one.purpose.value] = added.get(one.purpose.value, 0) + trials
-        ends = zip(final["status"], final["status_detail"], strict=True)
-        again = sum(
-            status == Status.INTERRUPTED or is_transient(status, str(detail))
-            for status, detail in ends
-        )
-        left = max(0, planned - len(final) + again)
-        mean_s = float(final["wall_time_s"].mean())
-        predicted_left_s = None if math.isnan(mean_s) else left * mean_s
+    runs, record = is_locked(folder), read_record(folder)
+    trials, axis = _planned(results)
+    past = past_attempts(results.trials)
+    last = {one.trial_id: one for one in sorted(past, key=lambda one: one.attempt)}
+    pending = frozenset(
+        trial.trial_id
+        for trial in trials
+        if trial.infeasible is None
+        and (trial.trial_id not in last or last[trial.trial_id].to_rerun)
+    )
+    tracker = Tracker(clock, running=runs)
+    tracker.apply(Connecting(sweep=_name(results), folder=folder.path))
+    tracker.apply(SweepPlanned(trials=trials, pending=pending, past=past, batch_axis=axis))
+    running = record.running({one.trial_id: one for one in trials}) if runs and record else None
+    if running is not None and running.trial.trial_id in pending:
+        tracker.apply(TrialStarted(trial_id=running.trial.trial_id, attempt=running.attempt))
+        tracker.apply(TrialProgressed(progress=running.progress))
+    stage = "stopped" if not runs else "running" if record is None else record.stage
     return RunStatus(
         folder=str(folder.path),
-        planned=planned,
-        added=added,
-        ended=len(final),
-        by_status=by_status,
-        left=left,
-        predicted_left_s=predicted_left_s,
+        overview=replace(tracker.overview(), stage=stage, elapsed_s=None),
+        runs=runs,
+        record=record,
+        added=_added(results),
+        ended=len(last),
+        planned=len(trials) if trials else None,
+        front=None if results.trials.empty else front_runner(results),
+        now_s=clock(),
     )
 
 
+def _planned(results: Results) -> tuple[tuple[PlannedTrial, ...], BatchAxis]:
+    """The trials as the last run planned them; without such a file, those of the sweep file."""
+    known = read_plan(results.folder)
+    if known is not None:
+        return known
+    if results.spec is None:
+        return (), BatchAxis.GLOBAL
+    spec = parse_spec(results.spec, source=str(results.folder.spec_file))
+    plan = build_plan(spec, capacity=None, train_lengths=_ANY_LENGTH, more_seeds=results.added)
+    by_worker = spec.sweep.per_worker_batch_size is not None
+    return planned(plan), BatchAxis.PER_WORKER if by_worker else BatchAxis.GLOBAL
+
+
+def _added(results: Results) -> dict[str, int]:
+    """Trials of the seeds that were added, by purpose."""
+    found: dict[str, int] = {}
+    if results.spec is None:
+        return found
+    spec = parse_spec(results.spec, source=str(results.folder.spec_file))
+    swept = count_trials(spec)
+    for one in results.added:
+        trials = count_trials(spec, [one]) - swept
+        found[one.purpose.value] = found.get(one.purpose.value, 0) + trials
+    return found
+
+
+def _name(results: Results) -> str:
+    return str((results.spec or {}).get("name", results.folder.path.name))
+
+
+def _by_status(overview: SweepOverview) -> dict[Status, int]:
+    return {one: overview.by_status[one] for one in Status if one in overview.by_status}
+
+
 def print_status(status: RunStatus, console: Console) -> None:
-    """The counts as a table, and what is left in a sentence."""
+    """The same view as a run shows, and in a sentence whether one goes on."""
     of_all = "" if status.planned is None else f" of {status.planned}"
     console.print(f"[bold]{escape(status.folder)}[/bold]: {status.ended}{of_all} trials ended")
     if status.added:
         listed = ", ".join(f"{n} for {_ADDED_FOR[purpose]}" for purpose, n in status.added.items())
         console.print(f"Of these were added to the sweep: {listed}")
-    if status.by_status:
-        table = Table("status", "trials")
-        for name, count in status.by_status.items():
-            table.add_row(name.replace("_", " "), str(count))
-        console.print(table)
-    console.print(_what_is_left(status))
+    console.print()
+    if status.overview.cells:
+        console.print(LiveDrawing(view_live(status.overview, status.front)))
+        console.print()
+    for line in (*_counts(status), *_what_runs(status), _what_is_left(status)):
+        console.print(Text(line))
+
+
+def _counts(status: RunStatus) -> Iterator[str]:
+    counts = _by_status(status.overview)
+    if counts:
+        yield ", ".join(f"{number} {STATUS_WORDS[one]}" for one, number in counts.items())
+
+
+def _what_runs(status: RunStatus) -> Iterator[str]:
+    record = status.record
+    if status.runs:
+        yield "A run is writing to this folder" + (
+            "." if record is None else _heard(status, record)
+        )
+        return
+    if status.left == 0:
+        return
+    if record is not None and record.stage != "ended":
+        age_s = status.now_s - record.updated_s
+        if record.host != socket.gethostname() and age_s < _FRESH_S:
+            yield (
+                f"A run on {record.host} said {duration_text(age_s)} ago that it goes on; "
+                "whether it still does cannot be seen from this machine."
+            )
+            return
+        yield (
+            f"Nothing runs now: the last run broke off about {duration_text(age_s)} ago, "
+            "without having been stopped."
+        )
+    else:
+        yield "Nothing runs now."
+    command = _GO_ON if record is None else record.resume_command
+    yield f"To go on: {command}"
+
+
+def _heard(status: RunStatus, record: Record) -> str:
+    return f", last heard of {duration_text(max(0.0, status.now_s - record.updated_s))} ago."
 
 
 def _what_is_left(status: RunStatus) -> str:
@@ -111,16 +251,4 @@ def _what_is_left(status: RunStatus) -> str:
     sentence = f"{status.left} left to run"
     if status.predicted_left_s is None:
         return f"{sentence}; how long they take is not known before the first has ended."
-    return f"{sentence}; predicted to take {_duration(status.predicted_left_s)}."
-
-
-def _duration(seconds: float) -> str:
-    """A time in the unit a person would use.
-
-    Examples:
-        >>> _duration(42), _duration(90), _duration(5400)
-        ('42 s', '1.5 min', '1.5 h')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    return f"{sentence}; predicted to take {duration_text(status.predicted_left_s)}."

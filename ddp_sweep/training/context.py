@@ -144,6 +144,7 @@ class TrialContext:
                 "budget": self._budget,
                 "optimizer_step": self.steps,
                 "train_loss": self.losses.mean(settled),
+                "train_time_s": self.clock.train_time_s + elapsed,
             }
         )
         for step, total in enumerate(self.losses.totals[settled:], start=settled + 1):

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "ddp_sweep"
 LAYERS = [
     {"api", "cli"},
     {"cluster", "report"},
-    {"reporter", "analysis", "training"},
+    {"reporter", "analysis", "training", "live"},
     {"plan", "results", "workload"},
     {"spec", "schema"},
     {"errors"},
@@ -36,7 +36,7 @@ MAY_IMPORT_TORCH = (
     "ddp_sweep.workload",
     "ddp_sweep.cluster.gang",
 )
-LIGHT = ("analysis", "report", "reporter", "results", "spec", "plan", "schema", "errors")
+LIGHT = ("analysis", "report", "live", "reporter", "results", "spec", "plan", "schema", "errors")
 
 
 def module_name(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,10 @@ from plan_samples import spec, trials
 
 from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection
-from ddp_sweep.cluster.progress import ProgressLines
+from ddp_sweep.cluster.feed import Feed
 from ddp_sweep.cluster.schedule import Schedule
 from ddp_sweep.cluster.session import Session
+from ddp_sweep.live.lines import PlainLines
 from ddp_sweep.plan import Plan, Trial, build_plan
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder, SeedAddition, SeedPurpose, load_results
@@ -50,7 +52,6 @@ class Rehearsal(Session):
         schedule: Schedule,  # noqa: ARG002
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,  # noqa: ARG002
-        lines: ProgressLines,  # noqa: ARG002
     ) -> bool:
         self.drives.append(pending)
         for trial in pending[:-1] if self.interrupt else pending:
@@ -67,7 +68,7 @@ def end(reporter: Reporter, trial: Trial, status: Status) -> None:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Rehearsal:
+def session(tmp_path: Path) -> Iterator[Rehearsal]:
     """It asks for a confirmation each time that it may."""
     added: list[SeedAddition] = []
 
@@ -79,15 +80,16 @@ def session(tmp_path: Path) -> Rehearsal:
         return Confirmation(due=True, said="measuring it anew")
 
     folder = ResultsFolder(tmp_path)
-    return Rehearsal(
-        spec=spec(),
-        folder=folder,
-        reporter=Reporter(folder, FACTS),
-        plan_for=plan_for,
-        worker_factory=Worker,
-        progress="plain",
-        confirm=confirm,
-    )
+    with Feed(PlainLines(), folder, resume_command="the same") as feed:
+        yield Rehearsal(
+            spec=spec(),
+            folder=folder,
+            reporter=Reporter(folder, FACTS),
+            plan_for=plan_for,
+            worker_factory=Worker,
+            feed=feed,
+            confirm=confirm,
+        )
 
 
 def run(session: Rehearsal) -> bool:

@@ -1,0 +1,100 @@
+"""The last progress of the running trial, on its way from the ranks to the driver.
+
+The mailbox of a gang and the driver live on the same node, so a small file in the scratch folder
+does: nobody is asked anything, and the workers notice nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ddp_sweep.live.trials import Progress
+
+__all__ = ["ProgressBoard"]
+
+_INTERVAL_S = 0.4
+"""Least time between two writings, for progress within a trial."""
+_FILE = "progress.json"
+
+
+class ProgressBoard:
+    """Writes progress down, within a stage a few times a second at most, and reads it.
+
+    Args:
+        folder: Scratch folder that writer and reader share.
+        clock: The time of day in seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._file = folder / _FILE
+        self._clock = clock
+        self._written_s = 0.0
+        self._key: str | None = None
+        self._newest = Progress(stage="starting workers", at_s=clock())
+
+    def workers_starting(self) -> None:
+        """New workers are on their way."""
+        self._newest = Progress(stage="starting workers", at_s=self._clock())
+        self._key = None
+        self._write()
+
+    def trial_begins(self, trial_id: str, attempt: int) -> None:
+        """The workers were given a trial."""
+        now_s = self._clock()
+        self._key = _key(trial_id, attempt)
+        self._newest = Progress(stage="building", at_s=now_s, began_s=now_s)
+        self._write()
+
+    def note(self, told: dict[str, Any]) -> None:
+        """What a rank said of the trial."""
+        now_s = self._clock()
+        stage = self._newest.stage
+        self._newest = _merged(self._newest, told, now_s)
+        # Of a new stage this may be the only word for long.
+        if self._newest.stage != stage or now_s - self._written_s >= _INTERVAL_S:
+            self._write()
+
+    def read(self, trial_id: str, attempt: int) -> Progress | None:
+        """The newest of an attempt, or that workers are starting; None where there is none."""
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            key = found.pop("key")
+            progress = Progress(**found)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return progress if key in (None, _key(trial_id, attempt)) else None
+
+    def _write(self) -> None:
+        self._written_s = self._clock()
+        partial = self._file.with_name(f"{_FILE}.{os.getpid()}")
+        # Progress that cannot be shown is no reason to lose a trial.
+        with suppress(OSError):
+            text = json.dumps({"key": self._key, **asdict(self._newest)})
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._file)
+
+
+def _key(trial_id: str, attempt: int) -> str:
+    return f"{trial_id}/{attempt}"
+
+
+def _merged(known: Progress, told: dict[str, Any], now_s: float) -> Progress:
+    samples, train_time_s = told.get("samples"), told.get("train_time_s")
+    rate = samples / train_time_s if samples and train_time_s else known.samples_per_s
+    return Progress(
+        stage=str(told.get("stage", "training")),
+        at_s=now_s,
+        began_s=known.began_s,
+        samples=told.get("samples", known.samples),
+        budget=told.get("budget", known.budget),
+        optimizer_step=told.get("optimizer_step", known.optimizer_step),
+        train_loss=told.get("train_loss", known.train_loss),
+        samples_per_s=rate,
+    )

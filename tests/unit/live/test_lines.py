@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from live_events import Clock, began, ended, followed, grid, plan_event, training
+
+from ddp_sweep.live import Event, Notice, Stopping, TrialProgressed, WorkersStarting
+from ddp_sweep.live.lines import HEARTBEAT_S, PlainLines, Silence
+
+TRIALS = grid((2,), (4,), seeds=3)
+
+
+def lines_of(*events: Event, clock: Clock | None = None, waits_s: float = 0.0) -> list[str]:
+    clock = clock or Clock()
+    said: list[str] = []
+    lines = PlainLines(said.append, clock)
+    told: list[Event] = [plan_event(TRIALS)]
+    for event in events:
+        told.append(event)
+        clock.now_s += waits_s
+        lines.observe(event, followed(told, clock))
+    lines.close()
+    return said
+
+
+def test_a_line_says_which_trial_it_was_and_how_it_ended() -> None:
+    first, second = TRIALS[:2]
+    said = lines_of(began(first), ended(first, seconds=1.94), began(second), ended(second))
+    assert said == [
+        "[1 of 3] 2 workers x 4, seed 0: 1.9 s, succeeded",
+        "[2 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded",
+    ]
+
+
+def test_a_failure_says_why_and_that_it_is_tried_again() -> None:
+    detail = "rank 1:\n  file.py\nValueError: boom"
+    lost = ended(TRIALS[0], again=True, seconds=None, status="worker_died", status_detail=detail)
+    [line] = lines_of(began(TRIALS[0]), lost)
+    assert line == (
+        "[0 of 3] 2 workers x 4, seed 0: lost a worker (ValueError: boom); trying again"
+    )
+
+
+def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
+    running = TrialProgressed(progress=training())
+    said = lines_of(began(TRIALS[0]), *[running] * 31, waits_s=HEARTBEAT_S / 15)
+    assert len(said) == 2
+    assert said[0] == (
+        "[0 of 3] running 2 workers x 4, seed 0: training, epoch 2.4 of 4, loss 0.25, "
+        "4,120 samples/s; time left not yet known"
+    )
+    # Between trials, and before the first, nobody waits for one.
+    assert lines_of(*[TrialProgressed(progress=None)] * 9, waits_s=HEARTBEAT_S) == []
+
+
+def test_the_begin_and_an_interruption_are_said() -> None:
+    said = lines_of(WorkersStarting(pending=3), Notice(text="one more round"), Stopping())
+    assert said == [
+        "starting workers for 3 trials",
+        "one more round",
+        "stopping after the running trial; Ctrl-C again stops at once",
+    ]
+
+
+def test_lines_go_to_stderr_and_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    event = WorkersStarting(pending=1)
+    overview = followed([plan_event(TRIALS)])
+    Silence().observe(event, overview)
+    assert capsys.readouterr() == ("", "")
+    PlainLines().observe(event, overview)
+    assert capsys.readouterr() == ("", "starting workers for 1 trials\n")

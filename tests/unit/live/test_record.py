@@ -1,0 +1,85 @@
+"""What a run leaves for ``status``, also when it is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from live_events import began, followed, grid, plan_event, training
+
+from ddp_sweep.cluster.ledger import locked
+from ddp_sweep.live import BatchAxis, TrialProgressed
+from ddp_sweep.live.record import is_locked, read_plan, read_record, write_plan, write_record
+from ddp_sweep.results import ResultsFolder
+
+TRIALS = grid((1, 2), (32,), seeds=2)
+BY_ID = {one.trial_id: one for one in TRIALS}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultsFolder:
+    return ResultsFolder(tmp_path)
+
+
+def test_what_is_written_is_read(folder: ResultsFolder) -> None:
+    plan = plan_event(TRIALS, axis=BatchAxis.GLOBAL)
+    events = [plan, began(TRIALS[1]), TrialProgressed(progress=training())]
+    overview = followed(events)
+    write_plan(folder, plan)
+    write_record(folder, overview, now_s=77.0, resume_command="ddp-sweep run x.yaml")
+
+    assert read_plan(folder) == (plan.trials, BatchAxis.GLOBAL)
+    record = read_record(folder)
+    assert record is not None
+    assert record.running(BY_ID) == overview.running
+    assert (record.stage, record.updated_s) == ("running", 77.0)
+    assert record.resume_command == "ddp-sweep run x.yaml"
+    # Nothing that another reader of the folder would take for results, and nothing half written.
+    assert sorted(file.name for file in folder.path.iterdir()) == ["_plan.json", "_progress.json"]
+
+
+def test_between_trials_nothing_runs(folder: ResultsFolder) -> None:
+    write_record(folder, followed([plan_event(TRIALS)]), now_s=1.0, resume_command="")
+    record = read_record(folder)
+    assert record is not None and record.running(BY_ID) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 99}', '{"version": 1}', "{"])
+def test_files_that_cannot_be_read_are_as_none(folder: ResultsFolder, text: str) -> None:
+    for file in (folder.plan_file, folder.progress_file):
+        file.write_text(text)
+    assert read_plan(folder) is None
+    assert read_record(folder) is None
+
+
+def test_a_disk_that_cannot_be_written_to_hurts_nobody(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "gone")
+    write_plan(folder, plan_event(TRIALS))
+    write_record(folder, followed([]), now_s=1.0, resume_command="")
+    assert not folder.path.exists()
+
+
+def test_a_lock_is_seen_and_goes_with_its_process(folder: ResultsFolder) -> None:
+    assert not is_locked(folder)
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from ddp_sweep.cluster.ledger import locked\n"
+        "from ddp_sweep.results import ResultsFolder\n"
+        "with locked(ResultsFolder(Path(sys.argv[1]))):\n"
+        "    print('held', flush=True); time.sleep(600)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        assert is_locked(folder)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert not is_locked(folder)
+    # Looking does not keep a run out.
+    with locked(folder):
+        assert is_locked(folder)
