@@ -13,7 +13,7 @@ from ddp_sweep.schema import Status
 
 __all__ = ["Detail", "GridCell", "GridView", "Mark", "view_grid"]
 
-_LONGEST_ROW_OF_MARKS = 10
+_LONGEST_ROW_OF_MARKS = 16
 
 
 class Mark(StrEnum):
