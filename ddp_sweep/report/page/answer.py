@@ -91,6 +91,9 @@ def _sentence(fastest: RankedConfiguration, ranking: Ranking) -> str:
     text += f", with {found}" if found is Outcome.HELD else f", {found}"
     if fastest.cost_ratio is not None:
         text += f", at {ratio(fastest.cost_ratio)} times its cost"
+    advised = ranking.recommendation.advised
+    if advised is not None and advised is not fastest:
+        text += f". {advised.name} takes hardly longer and is cheaper: take that one instead"
     return f"{text}."
 
 
@@ -134,6 +137,7 @@ def _facts(material: Material) -> Iterator[Fact]:
                 detail=f"relative to {ranking.baseline.name}",
             )
         yield from _time(material, fastest)
+        yield from _advised(ranking, fastest)
     runs = len(material.measured.runs)
     finished = int(material.measured.finished.sum())
     yield Fact(
@@ -154,6 +158,17 @@ def _time(material: Material, fastest: RankedConfiguration) -> Iterator[Fact]:
         yield Fact(
             label="Time", value=_duration(float(seconds.mean())), detail=f"{until}, mean of {runs}"
         )
+
+
+def _advised(ranking: Ranking, fastest: RankedConfiguration) -> Iterator[Fact]:
+    """A cheaper configuration that takes hardly longer."""
+    advised = ranking.recommendation.advised
+    if advised is None or advised is fastest or not (advised.cost_ratio and fastest.cost_ratio):
+        return
+    share = ratio(advised.cost_ratio / fastest.cost_ratio)
+    yield Fact(
+        label="Cheaper, hardly slower", value=f"{share}x the cost", detail=f"with {advised.name}"
+    )
 
 
 def _duration(seconds: float) -> str:

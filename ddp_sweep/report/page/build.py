@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddp_sweep import __version__
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.report.page.answer import Answer, Remark, answer, remarks
 from ddp_sweep.report.page.drawing import for_page
@@ -73,7 +73,7 @@ class Report:
         view = view_ranking(self.material.ranking)
         return PageView(
             name=self.material.name,
-            version=__version__,
+            version=version("ddp-sweep"),
             answer=answer(self.material, view),
             remarks=remarks(self.material.ranking, view),
             configurations=configuration_table(self.material, view),

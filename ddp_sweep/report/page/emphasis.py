@@ -98,8 +98,7 @@ def _by_importance(ranking: Ranking) -> Iterator[RankedConfiguration]:
     chosen = ranking.recommendation
     yield from (entry for entry in (chosen.fastest, ranking.baseline) if entry is not None)
     yield ranking.reference
-    if chosen.cheapest is not None:
-        yield chosen.cheapest
+    yield from (entry for entry in (chosen.cheapest, chosen.advised) if entry is not None)
     yield from chosen.pareto
     yield from chosen.tied_with
     yield from ranking.configurations
@@ -112,6 +111,7 @@ def _roles(ranking: Ranking) -> dict[str, str]:
         (ranking.baseline, "baseline"),
         (ranking.reference, "quality reference"),
         (chosen.cheapest, "cheapest"),
+        (chosen.advised, "cheaper, hardly slower"),
     )
     roles: dict[str, list[str]] = {}
     for entry, role in named:

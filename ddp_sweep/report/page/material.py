@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ddp_sweep.analysis import RankedConfiguration, Ranking, RankingOptions, rank
 from ddp_sweep.analysis.measurements import Measurements, measure
 from ddp_sweep.analysis.names import name_configurations
-from ddp_sweep.analysis.sources import open_source
-from ddp_sweep.results import Results, ResultsFolder
+from ddp_sweep.analysis.selection import Selection
+from ddp_sweep.analysis.sources import Source, open_source
+from ddp_sweep.analysis.table_files import read_table
+from ddp_sweep.results import Results, ResultsFolder, mark_final
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,28 +45,48 @@ class Material:
     """Of the sweep, or of the table where it has none."""
 
     @cached_property
+    def runs(self) -> pd.DataFrame:
+        """Every recorded column of the runs that count, in the order of ``measured``."""
+        counted = self.measured.runs
+        if not self.measured.ours:
+            return self.attempts.loc[counted.index]
+        keys = list(counted[_ATTEMPT].itertuples(index=False, name=None))
+        return self.attempts.set_index(_ATTEMPT, drop=False).loc[keys].reset_index(drop=True)
+
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """Numbers of the configurations from first to last rank."""
         number = {entry.name: position for position, entry in enumerate(self.entries)}
         return tuple(number[entry.name] for entry in self.ranking.configurations)
 
 
-def gather(source: Path | str | Results | pd.DataFrame, **options: Any) -> Material:  # noqa: ANN401 - those of `rank`
+def gather(
+    source: Path | str | Results | pd.DataFrame,
+    *,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    pair_by: str | None = None,
+    **options: Any,  # noqa: ANN401 - the other ones of `rank`
+) -> Material:
     """Rank, and keep what the charts and tables need beside the ranking.
 
     Args:
         source: A results folder, loaded results, or a table; see `ddp_sweep.rank`.
-        options: Those of `ddp_sweep.rank`.
+        columns: See `ddp_sweep.rank`.
+        where: See `ddp_sweep.rank`.
+        pair_by: See `ddp_sweep.rank`.
+        options: The others of `ddp_sweep.rank`.
 
     Raises:
         ResultsError: The folder does not exist or holds no trials yet.
         TableError: The table lacks a column, or holds something that cannot be.
     """
     results = _results(source)
-    ranking = rank(source if results is None else results, **options)
-    opened = open_source(source if results is None else results)
-    asked = RankingOptions.from_spec_mapping(opened.spec or {}).overridden(**options)
-    measured = measure(opened, asked)
+    given = source if results is None else results
+    selection = Selection(columns=columns or {}, where=where or {}, pair_by=pair_by)
+    ranking = rank(given, columns=columns, where=where, pair_by=pair_by, **options)
+    opened = open_source(given, selection)
+    measured = measure(opened, _options(opened, selection, options))
     by_name = {entry.name: entry for entry in ranking.configurations}
     entries = tuple(by_name[name] for name in name_configurations(measured.settings))
     if results is not None and not isinstance(source, Results):
@@ -73,13 +96,41 @@ def gather(source: Path | str | Results | pd.DataFrame, **options: Any) -> Mater
         ranking=ranking,
         measured=measured,
         entries=entries,
-        attempts=opened.runs if results is None else results.trials,
+        attempts=_attempts(given, opened, selection),
         evals=_of_runs(None if results is None else results.evals, measured),
         steps=_of_runs(None if results is None else results.steps, measured),
         spec=opened.spec,
         spec_text=None if results is None else _spec_text(results),
         name=_name(opened.spec, opened.name),
     )
+
+
+def _options(opened: Source, selection: Selection, given: Mapping[str, Any]) -> RankingOptions:
+    """What the ranking was asked for, under our names of the columns."""
+    named = {
+        name: selection.translated(value) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }
+    return RankingOptions.from_spec_mapping(opened.spec or {}).overridden(**named)
+
+
+def _attempts(
+    given: Path | str | Results | pd.DataFrame, opened: Source, selection: Selection
+) -> pd.DataFrame:
+    """Every recorded column of what was ranked; of our own trials every attempt."""
+    import pandas as pd
+
+    if isinstance(given, Results):
+        attempts = given.trials
+    elif isinstance(given, pd.DataFrame):
+        attempts = selection.renamed(given.reset_index(drop=True))
+    else:
+        attempts = selection.renamed(read_table(Path(given), list)[0].reset_index(drop=True))
+    if not opened.ours:
+        return attempts.loc[opened.runs.index]
+    if "final" not in attempts:
+        attempts = mark_final(attempts)
+    return attempts[attempts["trial_id"].isin(opened.runs["trial_id"])]
 
 
 def _results(source: Path | str | Results | pd.DataFrame) -> Results | None:

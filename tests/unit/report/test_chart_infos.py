@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from report_samples import CLASSES, TARGET, loaded, loss_at, many_cells, measured
-from trials_frame import Cell, frame, mlperf, rows
+from trials_frame import MLPERF, Cell, frame, mlperf, rows, table
 
 from ddp_sweep.report.page.charts.confusion import MOST_CLASSES, ConfusionInfo, confusion_info
 from ddp_sweep.report.page.charts.efficiency import EfficiencyInfo, efficiency_info
@@ -402,6 +404,35 @@ def test_a_foreign_table_has_the_charts_its_columns_allow() -> None:
     for info in charts.values():
         if isinstance(info, Missing):
             assert info.reason.endswith(".")
+
+
+def test_a_file_of_our_trials_keeps_the_columns_that_no_verdict_rests_on(tmp_path: Path) -> None:
+    records = measured(GRID[:4], target=False)
+    file = tmp_path / "trials.parquet"
+    pq.write_table(table(records), file)
+
+    found = gather(file, margins=MARGINS)
+
+    assert step_time_info(found) == step_time_info(gather(frame(records), margins=MARGINS))
+    assert len(found.attempts) == len(records)
+    assert list(found.runs["trial_id"]) == list(found.measured.runs["trial_id"])
+
+
+def test_a_table_under_its_own_names_with_rows_left_out_gives_the_same_chart() -> None:
+    runs = pd.read_csv(MLPERF).rename(columns={"world_size": "gpus"})
+    runs["seconds"] = runs["run_duration_s"].where(runs["converged"])
+
+    found = gather(
+        runs,
+        columns={"world_size": "gpus", "time_to_target_s": "seconds"},
+        where={"set_id": "I_rnnt_hpe_8_128"},
+        margins={"samples_to_target": "10%"},
+    )
+
+    plain = gather(mlperf("I_rnnt_hpe_8_128"), margins={"samples_to_target": "10%"})
+    assert speedup_info(found) == speedup_info(plain)
+    assert samples_info(found) == samples_info(plain)
+    assert len(found.attempts) == len(plain.attempts) == 50
 
 
 @pytest.mark.parametrize(

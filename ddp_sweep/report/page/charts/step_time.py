@@ -83,13 +83,13 @@ def step_time_info(material: Material) -> StepTimeInfo | Missing:
 def _means(material: Material) -> pd.DataFrame:
     """By number of the configuration: step_s, data_wait and communication."""
     measured = material.measured
-    steps = numbers(measured.runs, "optimizer_steps")
+    steps = numbers(material.runs, "optimizer_steps")
     shares = pd.DataFrame(
         {
             "configuration": measured.configuration,
-            "step_s": numbers(measured.runs, "train_time_s") / np.where(steps > 0, steps, np.nan),
-            "data_wait": numbers(measured.runs, "data_wait_fraction"),
-            "communication": numbers(measured.runs, "communication_fraction"),
+            "step_s": numbers(material.runs, "train_time_s") / np.where(steps > 0, steps, np.nan),
+            "data_wait": numbers(material.runs, "data_wait_fraction"),
+            "communication": numbers(material.runs, "communication_fraction"),
         }
     )
     means = shares[measured.finished].groupby("configuration").mean()
