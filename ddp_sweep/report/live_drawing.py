@@ -21,7 +21,7 @@ __all__ = ["GridDrawing", "LiveDrawing"]
 
 _LABEL = 10
 _WORKERS = len("workers")
-_LINES_BESIDE_GRID = 10
+_LINES_BESIDE_GRID = 11
 """Heading, bar, legend, what runs, who is ahead, and the air between them."""
 _LINES_BESIDE_FAILURES = 16
 """The same with a small grid."""
@@ -121,11 +121,12 @@ class LiveDrawing:
         yield from _heading(view, width)
         if view.planned:
             yield ProgressBar(total=view.planned, completed=view.done, width=width)
+        air = [""] if console.height > _LINES_BESIDE_FAILURES else []
         if self.grid is not None:
-            yield ""
+            yield from air
             height = console.height - _LINES_BESIDE_GRID - lines * len(failures)
             yield _Bounded(self.grid, height)
-        yield ""
+        yield from air
         if view.now:
             yield _line("now", view.now, width)
         if view.front:
@@ -133,6 +134,9 @@ class LiveDrawing:
             yield _line("in front", view.front, width, colour)
         for number, failure in enumerate(failures):
             yield _line("" if number else "failed", failure, width, "red", lines=lines)
+        # The cursor rests here; a ^C echoed at the end of a full line would break it, and what is
+        # redrawn would begin a line too low.
+        yield ""
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,6 @@ def print_status(status: RunStatus, console: Console) -> None:
     console.print()
     if status.overview.cells:
         console.print(LiveDrawing(view_live(status.overview, status.front)))
-        console.print()
     for line in (*_counts(status), *_what_runs(status), _what_is_left(status)):
         console.print(Text(line))
 

@@ -124,6 +124,8 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_lost(width: int) -> N
     text = " ".join(" ".join(lines).split())
 
     assert max(map(cell_len, lines)) <= width
+    # Where the cursor rests: a ^C that is echoed there does no harm.
+    assert lines[-1] == ""
     for words in (
         *("digits: 20 of 45 trials", "about 4.1 min left", "loss 0.25", "4,120 samples/s"),
         *("1.43x [1.30, 1.57]", "quality held", "can't allocate 12 GB", "out of memory"),
