@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ddp_sweep.workload import (
         Binary,
         EvaluationOutput,
+        LanguageModel,
         LossSum,
         Multiclass,
         Regression,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Binary",
     "EvaluationOutput",
+    "LanguageModel",
     "LossSum",
     "Multiclass",
     "Ranking",
@@ -49,6 +51,7 @@ _HOMES = {
     "ddp_sweep.workload": (
         "Binary",
         "EvaluationOutput",
+        "LanguageModel",
         "LossSum",
         "Multiclass",
         "Regression",

@@ -214,6 +214,7 @@ def _speed(reports: Sequence[RankReport]) -> dict[str, float | None]:
     waits = [report.data_wait_s for report in reports if report.data_wait_s is not None]
     return {
         "throughput_samples_per_s": first.samples / train_time,
+        "throughput_tokens_per_s": None if first.tokens is None else first.tokens / train_time,
         "step_time_median_s": max(medians),
         "step_time_p95_s": _largest([report.step_time_p95_s for report in reports]),
         "data_wait_fraction": max(waits) / train_time if waits else None,

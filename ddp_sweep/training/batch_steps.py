@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ddp_sweep.errors import WorkloadError
+from ddp_sweep.training.step_checks import (
+    check_labels,
+    check_outputs,
+    checked_losses,
+    checked_output,
+    checked_sum,
+    describe,
+)
 from ddp_sweep.workload import (
     Binary,
     EvaluationOutput,
+    LanguageModel,
     LossSum,
     Multiclass,
     Regression,
@@ -20,14 +30,19 @@ from ddp_sweep.workload import (
     Workload,
 )
 
-__all__ = ["EvaluationStep", "TrainingStep", "check_labels", "evaluation_step", "training_step"]
+__all__ = ["EvaluationStep", "TrainingStep", "evaluation_step", "is_weighted", "training_step"]
 
 TrainingStep: TypeAlias = Callable[[nn.Module, Any], LossSum]
 EvaluationStep: TypeAlias = Callable[[nn.Module, Any], EvaluationOutput]
 
 
+def is_weighted(workload: Workload) -> bool:
+    """Whether a batch's weight is known only from its step; else every sample weighs 1."""
+    return hasattr(workload, "training_step") or isinstance(workload.task, LanguageModel)
+
+
 def training_step(workload: Workload, device: torch.device, precision: str) -> TrainingStep:
-    """The workload's ``training_step``, or outputs and per-sample losses of (inputs, targets).
+    """The workload's ``training_step``, or outputs and losses of (inputs, targets).
 
     Args:
         workload: What the user wrote.
@@ -40,11 +55,9 @@ def training_step(workload: Workload, device: torch.device, precision: str) -> T
     own: TrainingStep | None = getattr(workload, "training_step", None)
 
     def default_step(model: nn.Module, batch: Any) -> LossSum:  # noqa: ANN401
-        inputs, targets = _pair(batch)
-        with _autocast(device, precision):
-            outputs = model(inputs)
-        losses = _losses(workload, outputs, targets)
-        return LossSum(losses.sum(), float(len(losses)))
+        outputs, targets = _forward(model, batch, device, precision)
+        losses, weight = _losses(workload, outputs, targets)
+        return LossSum(losses.sum(), weight)
 
     if own is None:
         return default_step
@@ -52,7 +65,7 @@ def training_step(workload: Workload, device: torch.device, precision: str) -> T
     def own_step(model: nn.Module, batch: Any) -> LossSum:  # noqa: ANN401
         with _autocast(device, precision):
             result = own(model, batch)
-        return _checked_sum(result)
+        return checked_sum(result)
 
     return own_step
 
@@ -75,20 +88,20 @@ def evaluation_step(
     task = workload.task
 
     def default_step(model: nn.Module, batch: Any) -> EvaluationOutput:  # noqa: ANN401
-        inputs, targets = _pair(batch)
-        with _autocast(device, precision):
-            outputs = model(inputs)
-        losses = _losses(workload, outputs, targets)
-        scores, values = _scores(task, outputs, targets)
-        return EvaluationOutput(
-            losses.double().sum(), float(len(losses)), targets.flatten(), scores, values
-        )
+        outputs, targets = _forward(model, batch, device, precision)
+        losses, weight = _losses(workload, outputs, targets)
+        total = losses.double().sum()
+        if isinstance(task, LanguageModel):
+            return EvaluationOutput(total, weight, targets)
+        check_outputs(task, outputs, targets)
+        scores, values = _scores(task, outputs)
+        return EvaluationOutput(total, weight, targets.flatten(), scores, values)
 
     def own_step(model: nn.Module, batch: Any) -> EvaluationOutput:  # noqa: ANN401
         assert own is not None
         with _autocast(device, precision):
             result = own(model, batch)
-        return _checked_output(task, result)
+        return checked_output(task, result)
 
     step = default_step if own is None else own_step
 
@@ -102,98 +115,57 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[An
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _pair(batch: Any) -> tuple[Any, Tensor]:  # noqa: ANN401
-    if isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
-        return batch[0], batch[1]
-    raise WorkloadError(
-        f"a batch of the data set is {_describe(batch)}; expected (inputs, targets). For other "
-        "forms write training_step(model, batch) and evaluation_step(model, batch)"
-    )
-
-
-def _losses(workload: Workload, outputs: Any, targets: Tensor) -> Tensor:  # noqa: ANN401
+def _forward(
+    model: nn.Module,
+    batch: Any,  # noqa: ANN401
+    device: torch.device,
+    precision: str,
+) -> tuple[Tensor, Tensor]:
+    """Outputs of the model, float32 or wider, and the targets of a batch (inputs, targets)."""
+    if not (isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+        raise WorkloadError(
+            f"a batch of the data set is {describe(batch)}; expected (inputs, targets). For other "
+            "forms write training_step(model, batch) and evaluation_step(model, batch)"
+        )
+    inputs, targets = batch
+    with _autocast(device, precision):
+        outputs = model(inputs)
     if not isinstance(outputs, Tensor):
         raise WorkloadError(
-            f"the model returned {_describe(outputs)}; expected a tensor. For other outputs write "
+            f"the model returned {describe(outputs)}; expected a tensor. For other outputs write "
             "training_step(model, batch) and evaluation_step(model, batch)"
         )
     if outputs.dtype in (torch.bfloat16, torch.float16):
         outputs = outputs.float()
-    losses = workload.loss(outputs, targets)
-    if not isinstance(losses, Tensor) or losses.shape != (len(targets),):
-        raise WorkloadError(
-            f"loss: expected the losses of {len(targets)} samples, shape [{len(targets)}], got "
-            f"{_describe(losses)}; take the loss with reduction='none'"
-        )
-    return losses
+    return outputs, targets
 
 
-def _checked_sum(result: Any) -> LossSum:  # noqa: ANN401
-    if not isinstance(result, LossSum):
-        raise WorkloadError(
-            f"training_step: expected LossSum(total, weight), got {_describe(result)}"
-        )
-    if not isinstance(result.total, Tensor) or result.total.dim() != 0:
-        raise WorkloadError(
-            f"training_step: LossSum.total: expected a scalar tensor, got "
-            f"{_describe(result.total)}"
-        )
-    if isinstance(result.weight, Tensor) and result.weight.dim() != 0:
-        raise WorkloadError(
-            f"training_step: LossSum.weight: expected a number or a scalar tensor, got "
-            f"{_describe(result.weight)}"
-        )
-    return result
+def _losses(workload: Workload, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+    """Losses to be added up, and the weight of the batch: samples, or tokens that count."""
+    task = workload.task
+    if not isinstance(task, LanguageModel):
+        losses = workload.loss(outputs, targets)
+        return checked_losses(task, losses, targets), float(len(targets))
+    check_outputs(task, outputs, targets)
+    losses = checked_losses(task, workload.loss(outputs, targets), targets)
+    counts = targets.flatten() != task.ignore_index
+    # Kept in place and not picked out: a length known only to the device would be waited for.
+    return torch.where(counts, losses.flatten(), 0.0), counts.sum()
 
 
-def _checked_output(task: Task, result: Any) -> EvaluationOutput:  # noqa: ANN401
-    if not isinstance(result, EvaluationOutput):
-        raise WorkloadError(
-            f"evaluation_step: expected an EvaluationOutput, got {_describe(result)}"
-        )
-    single = (len(result.targets),)
-    columns = (*single, task.num_classes) if isinstance(task, Multiclass) else single
-    fields = {
-        "targets": (result.targets, single),
-        "predictions": (result.predictions, single),
-        "scores": (result.scores, columns),
-    }
-    for name, (value, shape) in fields.items():
-        if value is not None and tuple(value.shape) != shape:
-            raise WorkloadError(
-                f"evaluation_step: EvaluationOutput.{name}: expected shape {list(shape)}, got "
-                f"{_describe(value)}"
-            )
-    if result.predictions is not None:
-        check_labels(task, result.predictions, "predictions")
-    return result
-
-
-def _scores(task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _scores(task: Task, outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Probabilities, and values of a regression."""
-    count = len(targets)
     if isinstance(task, Multiclass):
-        _check_shape(outputs, [(count, task.num_classes)], "logits", task)
         return outputs.double().softmax(dim=1), None
-    single = [(count,), (count, 1)]
     if isinstance(task, Binary):
-        _check_shape(outputs, single, "one logit a sample", task)
         return outputs.flatten().double().sigmoid(), None
-    _check_shape(outputs, single, "one value a sample", task)
     return None, outputs.flatten().double()
-
-
-def _check_shape(outputs: Tensor, allowed: list[tuple[int, ...]], what: str, task: Task) -> None:
-    if tuple(outputs.shape) not in allowed:
-        shapes = " or ".join(str(list(shape)) for shape in allowed)
-        raise WorkloadError(
-            f"the model returned shape {list(outputs.shape)}; a {type(task).__name__} task "
-            f"expects {what}, shape {shapes}"
-        )
 
 
 def _with_predictions(task: Task, output: EvaluationOutput, threshold: float) -> EvaluationOutput:
     """Check the labels and derive the predicted labels from the scores."""
+    if isinstance(task, LanguageModel):
+        return replace(output, scores=None, predictions=None)
     if isinstance(task, Regression):
         if output.predictions is None:
             raise WorkloadError("evaluation_step: a Regression task needs predictions")
@@ -210,29 +182,4 @@ def _with_predictions(task: Task, output: EvaluationOutput, threshold: float) ->
         predictions = (scores >= threshold).long()
     else:
         predictions = (1 - scores < threshold).long()
-    return EvaluationOutput(output.loss_sum, output.weight, output.targets, scores, predictions)
-
-
-def check_labels(task: Task, labels: Tensor, what: str = "labels") -> None:
-    """Refuse labels outside the classes of a task.
-
-    Raises:
-        WorkloadError: A label is negative, too large or no whole number.
-    """
-    if isinstance(task, Regression) or len(labels) == 0:
-        return
-    low, high = labels.min().item(), labels.max().item()
-    whole = not labels.is_floating_point() or bool((labels == labels.round()).all())
-    if low < 0 or high >= task.num_classes or not whole:
-        raise WorkloadError(
-            f"{what} lie between {low} and {high}; a {type(task).__name__} task with "
-            f"{task.num_classes} classes allows whole numbers from 0 to {task.num_classes - 1}"
-        )
-
-
-def _describe(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {list(value.shape)}"
-    if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of {len(value)} elements"
-    return f"an object of type {type(value).__name__}"
+    return replace(output, predictions=predictions)

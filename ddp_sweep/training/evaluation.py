@@ -21,11 +21,20 @@ from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.metrics import (
     RegressionSums,
     classification_metrics,
+    perplexity,
     regression_metrics,
     score_metrics,
 )
 from ddp_sweep.training.ranks import Ranks
-from ddp_sweep.workload import Binary, EvaluationOutput, Regression, Task, class_names
+from ddp_sweep.workload import (
+    Binary,
+    EvaluationOutput,
+    LanguageModel,
+    Multiclass,
+    Regression,
+    Task,
+    class_names,
+)
 
 __all__ = ["EvaluationSums", "Evaluator", "broadcast_buffers"]
 
@@ -42,7 +51,7 @@ class EvaluationSums:
         errors: float64, shape [2]: sum of the absolute and of the squared errors (regression).
         moments: float64, shape [2]: sums of the targets and of their squares, less the first of
             them, which keeps digits that targets far from 0 would lose (regression).
-        confusion: int64, shape [classes, classes]; empty for a regression.
+        confusion: int64, shape [classes, classes]; empty where there are no classes.
         count: Samples.
     """
 
@@ -58,20 +67,23 @@ class EvaluationSums:
         """Add one batch."""
         self.losses[0] += output.loss_sum
         self.losses[1] += output.weight
-        assert output.predictions is not None
+        if output.predictions is not None:
+            self._add_predictions(output.targets, output.predictions)
+        self.count += len(output.targets)
+
+    def _add_predictions(self, targets: Tensor, predictions: Tensor) -> None:
         if classes := len(self.confusion):
-            cells = output.targets.long() * classes + output.predictions.long()
+            cells = targets.long() * classes + predictions.long()
             counts = torch.bincount(cells, minlength=classes * classes)
             self.confusion += counts.view(classes, classes)
         else:
-            targets = output.targets.double().flatten()
-            errors = output.predictions.double().flatten() - targets
+            targets = targets.double().flatten()
+            errors = predictions.double().flatten() - targets
             self.errors += torch.stack([errors.abs().sum(), errors.square().sum()])
             if self.count == 0:
                 self._shift = targets[:1]
             shifted = targets - self._shift
             self.moments += torch.stack([shifted.sum(), shifted.square().sum()])
-        self.count += len(output.targets)
 
     def reduce_(self, ranks: Ranks) -> None:
         """Add up the shards of all ranks."""
@@ -136,7 +148,7 @@ class Evaluator:
         self._ranks = ranks
         self._emit = emit_progress
         self._last_sign_s = time.monotonic()
-        classes = 0 if isinstance(task, Regression) else task.num_classes
+        classes = task.num_classes if isinstance(task, Binary | Multiclass) else 0
         self._classes = classes
         self._gathers_scores = len(source) * classes <= _MAX_GATHERED_SCORES
         shard = evaluation_shard(len(source), ranks.rank, ranks.world_size)
@@ -180,6 +192,8 @@ class Evaluator:
             quality |= regression_metrics(
                 RegressionSums(sums.count, absolute, squared, sums.deviation)
             )
+        elif isinstance(self._task, LanguageModel):
+            quality["perplexity"] = perplexity(loss, weight)
         else:
             quality |= self._classification(sums.confusion, outputs)
         return quality, sums.count
@@ -194,7 +208,7 @@ class Evaluator:
         self, confusion: Tensor, outputs: list[EvaluationOutput]
     ) -> dict[str, Any]:
         task = self._task
-        assert not isinstance(task, Regression)
+        assert isinstance(task, Binary | Multiclass)
         positive = task.positive if isinstance(task, Binary) else None
         quality = classification_metrics(confusion.cpu().numpy(), positive)
         quality["class_names"] = class_names(task)

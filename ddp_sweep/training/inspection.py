@@ -13,12 +13,14 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ddp_sweep.errors import SpecError, WorkloadError
 from ddp_sweep.spec import DataSettings, Json, SweepSpec
-from ddp_sweep.training.batch_steps import check_labels, evaluation_step, training_step
+from ddp_sweep.training.batch_steps import evaluation_step, training_step
 from ddp_sweep.training.batches import Indices
 from ddp_sweep.training.isolation import seed_everything
 from ddp_sweep.training.loading import BatchSource
+from ddp_sweep.training.step_checks import check_labels
 from ddp_sweep.workload import (
     Binary,
+    LanguageModel,
     Multiclass,
     Regression,
     Task,
@@ -132,10 +134,10 @@ def _check_members(workload: Workload) -> None:
             f"{type(workload).__name__} lacks {', '.join(missing)}; a workload has "
             f"{', '.join(_REQUIRED)}"
         )
-    if not isinstance(workload.task, Binary | Multiclass | Regression):
+    if not isinstance(workload.task, Binary | Multiclass | Regression | LanguageModel):
         raise WorkloadError(
-            f"task: expected Binary(...), Multiclass(...) or Regression() from ddp_sweep, got "
-            f"{workload.task!r}"
+            "task: expected Binary(...), Multiclass(...), Regression() or LanguageModel() from "
+            f"ddp_sweep, got {workload.task!r}"
         )
     unsupported = [name for name in _NOT_YET if hasattr(workload, name)]
     if unsupported:

@@ -95,6 +95,8 @@ class RankReport:
     epochs: float | None = None
     optimizer_steps: int | None = None
     samples: int | None = None
+    tokens: int | None = None
+    """Targets of a language model that counted, of all samples trained on."""
     train_time_s: float | None = None
     eval_time_s: float | None = None
     time_to_target_s: float | None = None

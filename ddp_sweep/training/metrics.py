@@ -6,6 +6,7 @@ without a predicted positive), so that a model that predicts nothing does not dr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "classification_metrics",
+    "perplexity",
     "regression_metrics",
     "score_metrics",
 ]
@@ -103,6 +105,18 @@ def regression_metrics(sums: RegressionSums) -> dict[str, float | None]:
         "rmse": float(np.sqrt(sums.squared / sums.count)),
         "r2": 1 - sums.squared / sums.deviation if sums.deviation > 0 else None,
     }
+
+
+def perplexity(loss: float, tokens: float) -> float | None:
+    """exp(loss / tokens) of a summed loss in nats; None without tokens, or too large for a float.
+
+    >>> round(perplexity(2 * np.log(50), tokens=2), 9)
+    50.0
+    """
+    try:
+        return math.exp(loss / tokens) if tokens else None
+    except OverflowError:
+        return None
 
 
 def score_metrics(targets: Ints, scores: Floats, positive: int | None) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ddp_sweep.schema import Status
-from ddp_sweep.training.batch_steps import evaluation_step, training_step
+from ddp_sweep.training.batch_steps import evaluation_step, is_weighted, training_step
 from ddp_sweep.training.batches import BatchPlan
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.evaluation import Evaluator
@@ -39,7 +39,7 @@ from ddp_sweep.training.optimization import LearningRate, build_optimizer
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
 from ddp_sweep.training.snapshot import Snapshot
-from ddp_sweep.workload import WorkloadFactory
+from ddp_sweep.workload import LanguageModel, WorkloadFactory
 
 __all__ = ["RankTrial"]
 
@@ -127,7 +127,7 @@ class RankTrial:
             self._step,
             self._parameters,
             self._ranks,
-            weighted=hasattr(self._workload, "training_step"),
+            weighted=is_weighted(self._workload),
         )
 
     def _build_evaluator(self, validation_data: Dataset[Any]) -> Evaluator:
@@ -246,6 +246,7 @@ class RankTrial:
             epochs=context.samples / self._plan.num_samples,
             optimizer_steps=context.steps,
             samples=context.samples,
+            tokens=self._tokens(context),
             train_time_s=context.clock.train_time_s,
             eval_time_s=sum(e.eval_time_s for e in context.evaluations),
             time_to_target_s=context.time_to_target_s,
@@ -273,6 +274,12 @@ class RankTrial:
             torch_version=torch.__version__,
             seconds=self.seconds,
         )
+
+    def _tokens(self, context: TrialContext) -> int | None:
+        """Tokens that counted, of all ranks: what a language model's losses are weighed by."""
+        if not isinstance(self._workload.task, LanguageModel):
+            return None
+        return round(sum(context.losses.weights))
 
     def _peak_memory_bytes(self) -> int | None:
         """Peak of set-up, training and evaluation; None where it cannot be read."""

@@ -1,0 +1,29 @@
+"""What a user writes: a model, its data and its loss, and how such a workload is loaded."""
+
+from ddp_sweep.workload.loading import code_version, load_workload
+from ddp_sweep.workload.protocol import EvaluationOutput, LossSum, Workload, WorkloadFactory
+from ddp_sweep.workload.tasks import (
+    Binary,
+    LanguageModel,
+    Multiclass,
+    Regression,
+    Task,
+    class_names,
+)
+from ddp_sweep.workload.tracebacks import user_traceback
+
+__all__ = [
+    "Binary",
+    "EvaluationOutput",
+    "LanguageModel",
+    "LossSum",
+    "Multiclass",
+    "Regression",
+    "Task",
+    "Workload",
+    "WorkloadFactory",
+    "class_names",
+    "code_version",
+    "load_workload",
+    "user_traceback",
+]
