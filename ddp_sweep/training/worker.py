@@ -19,6 +19,7 @@ from ddp_sweep.training.context import Progress
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.isolation import ProcessState
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
+from ddp_sweep.training.probes import OverlapCounts
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.trial import RankTrial
 from ddp_sweep.workload import WorkloadFactory, load_workload, user_traceback
@@ -68,6 +69,7 @@ class Worker:
         self._ranks = {size: _ranks(size, rank, device) for size in sorted(setup.world_sizes)}
         self._load_meter = HostLoadMeter(_processes_here(self._node, max(setup.world_sizes)))
         self._state = ProcessState(device)
+        self._overlaps = OverlapCounts()
         self._first = True
         self._keep_what_is_loaded()
 
@@ -87,6 +89,7 @@ class Worker:
             node=self._node,
             load_meter=self._load_meter,
             emit_progress=lambda progress: self._emit(identity | progress),
+            overlaps=self._overlaps,
         )
         report = trial.run()
         del trial
