@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.baselines import quality_reference, speed_baseline
-from ddp_sweep.analysis.diagnosis import diagnose
+from ddp_sweep.analysis.diagnosis import diagnose, diagnose_configurations
 from ddp_sweep.analysis.estimation import Floats
 from ddp_sweep.analysis.measurements import Ending, Measurements, measure
 from ddp_sweep.analysis.metrics import parse_margins
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import (
     Conditions,
+    Finding,
     FloorCheck,
     MetricComparison,
     RankedConfiguration,
@@ -84,7 +85,8 @@ def rank(
     floor_checks = check_floors(measured, options.floors)
     standing = _standing(measured, options, names, reference, metrics, floor_checks)
     choice = choose(standing)
-    entries = _Entries(standing, metrics, floor_checks).build()
+    diagnosed = diagnose_configurations(standing, opened, options)
+    entries = _Entries(standing, metrics, floor_checks, diagnosed).build()
     return Ranking(
         baseline=entries[standing.baseline],
         reference=entries[reference],
@@ -133,6 +135,7 @@ class _Entries:
         standing: Standing,
         metrics: Mapping[str, MetricResults],
         floors: Mapping[str, FloorResults],
+        diagnosed: Mapping[int, tuple[Finding, ...]],
     ) -> None:
         self._standing = standing
         self._metrics = metrics
@@ -143,6 +146,7 @@ class _Entries:
         self._failed = measured.tally(Ending.FAILED, Ending.BROKEN)
         self._missed = measured.tally(Ending.MISSED)
         self._findings = pitfalls(standing)
+        self._diagnosed = diagnosed
         self._distinctions = distinctions(measured.settings)
 
     def build(self) -> list[RankedConfiguration]:
@@ -179,7 +183,7 @@ class _Entries:
             seeds_needed=None,
             metrics={name: _comparison(found, position) for name, found in self._metrics.items()},
             floors={name: _floor(found, position) for name, found in self._floors.items()},
-            findings=self._findings[position],
+            findings=self._findings[position] + self._diagnosed.get(position, ()),
             reason=f"the speed baseline; {judged.reason}" if is_baseline else judged.reason,
             same_updates_as=None if judged.twin is None else standing.names[judged.twin],
         )

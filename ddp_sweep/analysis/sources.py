@@ -30,6 +30,7 @@ class Source:
     ours: bool
     """Whether it is a trials table of this project; else one run a row of another tool."""
     evals: pd.DataFrame | None
+    steps: pd.DataFrame | None = None
     spec: dict[str, Any] | None
     name: str | None
     """The folder or file; None for a frame in memory."""
@@ -67,6 +68,7 @@ def _from_results(results: Results) -> Source:
         runs=results.trials[results.trials["final"]],
         ours=True,
         evals=None if results.evals.empty else results.evals,
+        steps=None if results.steps.empty else results.steps,
         spec=results.spec,
         name=str(results.folder.path),
         problems=results.problems,
