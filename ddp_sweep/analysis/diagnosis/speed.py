@@ -100,7 +100,7 @@ def _finding(
     message = f"{ratio(speedup)}x as many samples a second with {workers:.3g}x the workers."
     evidence: dict[str, Any] = {
         "speedup": speedup,
-        "efficiency": speedup / workers,
+        "efficiency": float(speedup / workers),
         "cause": None,
     }
     parts = step_parts(subject, position)

@@ -22,6 +22,7 @@ _LEAST_STEPS = 40
 """Fewer losses than that say little about the course of any."""
 _LEAST_IN_PART = 5
 _NOISE = 4.0
+_LEAP = 1.2
 _LEAST_FALL = 0.02
 _LOST_AGAIN = 0.5
 _EARLY = 0.75
@@ -38,11 +39,26 @@ class LossCourse:
     """Mean loss of each part."""
     noise: Floats
     """Standard error of each mean, from the steps in it."""
+    first: float
+    """Loss of the first step, before anything was learned."""
+
+    @classmethod
+    def of(cls, losses: Floats) -> LossCourse:
+        """From the losses of all steps, ``_LEAST_STEPS`` or more."""
+        parts = np.array_split(losses, min(_PARTS, len(losses) // _LEAST_IN_PART))
+        return cls(
+            np.array([part.mean() for part in parts]),
+            np.array([part.std(ddof=1) / np.sqrt(len(part)) for part in parts]),
+            float(losses[0]),
+        )
 
     @property
     def fell(self) -> bool:
-        """Whether the last part is below the first."""
-        return bool(self.parts[-1] < (1 - _LEAST_FALL) * self.parts[0])
+        """Whether the last part is below the start."""
+        # One step is a noisy start; where the loss leaps up at once, it is the only one.
+        leapt = self.parts[0] > _LEAP * self.first
+        start = self.first if leapt else float(self.parts[0])
+        return bool(self.parts[-1] < (1 - _LEAST_FALL) * start)
 
     @property
     def lost_again(self) -> float:
@@ -145,18 +161,10 @@ def _courses(subject: Subject) -> dict[int, LossCourse]:
     own = steps.loc[steps["rank"] == 0, ["trial_id", "attempt", "optimizer_step", "train_loss"]]
     own = own.dropna(subset=["train_loss"]).merge(keys, on=["trial_id", "attempt"])
     return {
-        int(str(run)): _course(losses.to_numpy(dtype=np.float64))
+        int(str(run)): LossCourse.of(losses.to_numpy(dtype=np.float64))
         for run, losses in own.sort_values(["run", "optimizer_step"]).groupby("run")["train_loss"]
         if len(losses) >= _LEAST_STEPS
     }
-
-
-def _course(losses: Floats) -> LossCourse:
-    parts = np.array_split(losses, min(_PARTS, len(losses) // _LEAST_IN_PART))
-    return LossCourse(
-        np.array([part.mean() for part in parts]),
-        np.array([part.std(ddof=1) / np.sqrt(len(part)) for part in parts]),
-    )
 
 
 def overfitting(subject: Subject) -> Found:
