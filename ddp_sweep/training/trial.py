@@ -19,6 +19,7 @@ from ddp_sweep.training.batches import BatchPlan
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.hardware import device_name
 from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
 from ddp_sweep.training.integrity import DrawCounter
 from ddp_sweep.training.isolation import seed_everything
@@ -302,7 +303,7 @@ class RankTrial:
             batch_imbalance=imbalance,
             other_load=self._other_load,
             device_type=device.type,
-            device_name=_device_name(device),
+            device_name=device_name(device),
             physical_cores=usable_cores(),
             threads=torch.get_num_threads(),
             torch_version=torch.__version__,
@@ -333,14 +334,3 @@ def _median(values: NDArray[np.float64] | None) -> float | None:
     if values is None or np.isnan(values).all():
         return None
     return float(np.nanmedian(values))
-
-
-def _device_name(device: torch.device) -> str | None:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-    except OSError:
-        return None
-    return names[0] if names else None
