@@ -25,7 +25,8 @@ _NOISE = 4.0
 _LEAP = 1.2
 _LEAST_FALL = 0.02
 _LOST_AGAIN = 0.5
-_EARLY = 0.75
+_EARLY = 0.7
+_LEAST_LATER = 2
 _NOTABLE_RISE = 1.05
 _LARGE_RISE = 1.25
 _QUALITY = ("accuracy", "recall", "perplexity", "rmse", "mae")
@@ -187,7 +188,10 @@ def _parted(run: pd.DataFrame) -> dict[str, float] | None:
     at = int(np.nanargmin(losses))
     best, last = run.iloc[at], run.iloc[-1]
     early = best["epoch"] <= _EARLY * last["epoch"]
-    parted = last["val_loss"] > _NOTABLE_RISE * best["val_loss"]
+    later = losses[at + 1 :]
+    # One bad evaluation is chance; overfitting does not come back.
+    parted = len(later) >= _LEAST_LATER and bool((later > losses[at]).all())
+    parted = parted and last["val_loss"] > _NOTABLE_RISE * best["val_loss"]
     if not (early and parted and last["train_loss"] < best["train_loss"]):
         return None
     found = {"best_epoch": float(best["epoch"]), "last_epoch": float(last["epoch"])}
