@@ -188,7 +188,8 @@ def _measurements(reports: Sequence[RankReport]) -> dict[str, Any]:
             *("epochs", "optimizer_steps", "samples", "train_time_s", "eval_time_s"),
             *("time_to_target_s", "samples_to_target", "best_epoch", "eval_samples"),
             *("expected_eval_samples", "traces_comparable", "gradient_error"),
-            *("replica_divergence", "duplicate_samples", "batch_imbalance", "other_load"),
+            *("replica_divergence", "train_val_overlap", "duplicate_samples"),
+            *("batch_imbalance", "other_load"),
             *("device_type", "device_name", "device_memory_bytes", "physical_cores"),
             "torch_version",
         )
@@ -218,8 +219,23 @@ def _speed(reports: Sequence[RankReport]) -> dict[str, float | None]:
         "step_time_median_s": max(medians),
         "step_time_p95_s": _largest([report.step_time_p95_s for report in reports]),
         "data_wait_fraction": max(waits) / train_time if waits else None,
-        "straggler_ratio": max(medians) / float(np.median(medians)),
+        "communication_fraction": _communication_fraction(first),
+        "straggler_ratio": _straggler_ratio(reports),
     }
+
+
+def _communication_fraction(report: RankReport) -> float | None:
+    """Exposed communication of a step / its mean time."""
+    exposed, steps = report.exposed_communication_s, report.optimizer_steps
+    if exposed is None or not steps or not report.train_time_s:
+        return None
+    return min(1.0, exposed * steps / report.train_time_s)
+
+
+def _straggler_ratio(reports: Sequence[RankReport]) -> float | None:
+    """Of the time that each rank itself needed for a step: whole steps end together."""
+    own = [r.own_step_time_median_s for r in reports if r.own_step_time_median_s is not None]
+    return max(own) / float(np.median(own)) if len(own) == len(reports) else None
 
 
 def _oversubscribed(reports: Sequence[RankReport]) -> bool | None:
@@ -278,9 +294,9 @@ def step_rows(result: AttemptResult) -> list[dict[str, Any]]:
         if report.steps is None:
             continue
         columns = {name: column.tolist() for name, column in vars(report.steps).items()}
-        # Memory is read now and then only; a column of whole numbers has no NaN, but nulls.
-        memory = columns["memory_bytes"]
-        columns["memory_bytes"] = [None if math.isnan(held) else held for held in memory]
+        # Memory is read now and then only, and waiting for other ranks not without the probes.
+        for name in ("memory_bytes", "communication_s"):
+            columns[name] = [None if math.isnan(value) else value for value in columns[name]]
         rank = {"rank": report.rank, "node": report.node}
         for values in zip(*columns.values(), strict=True):
             rows.append(identity | rank | dict(zip(columns, values, strict=True)))

@@ -16,6 +16,7 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "METRIC_PREFIX",
     "QUALITY_COLUMNS",
+    "REPLICAS_DIFFER",
     "SCHEMA_VERSION",
     "STALLED",
     "STEPS",
@@ -48,6 +49,11 @@ class Status(StrEnum):
 
 STALLED = "stalled: "
 """Begins the detail of a time-out for want of progress; tells it from a trial's own deadline."""
+
+
+REPLICAS_DIFFER = "replicas differ: "
+"""Begins the detail of a trial whose ranks did not hold equal weights. The rest is JSON:
+``{"parameters": {name: largest absolute difference}, "buffers": {...}}``."""
 
 
 def is_transient(status: str, detail: str | None) -> bool:

@@ -12,6 +12,7 @@ from ddp_sweep.analysis.estimation import Floats
 from ddp_sweep.analysis.loss_tests import FloorResults, MetricResults
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.outcome import (
+    Finding,
     FloorCheck,
     MetricComparison,
     RankedConfiguration,
@@ -27,10 +28,22 @@ __all__ = ["EntryBuilder"]
 
 
 class EntryBuilder:
-    """Makes the info object of a configuration from the arrays over all of them."""
+    """Makes the info object of a configuration from the arrays over all of them.
 
-    def __init__(self, standing: Standing, choice: Choice) -> None:
+    Args:
+        standing: Where every configuration stands.
+        choice: What is recommended.
+        diagnosed: Findings by number of the configuration.
+    """
+
+    def __init__(
+        self,
+        standing: Standing,
+        choice: Choice,
+        diagnosed: Mapping[int, tuple[Finding, ...]],
+    ) -> None:
         self._standing = standing
+        self._diagnosed = diagnosed
         self._confirmed = (
             choice.fastest if choice.status is RecommendationStatus.CONFIRMED else None
         )
@@ -79,7 +92,7 @@ class EntryBuilder:
             look=int(standing.assessment.look[position]),
             metrics={name: _comparison(found, position) for name, found in tests.metrics.items()},
             floors={name: _floor(found, position) for name, found in tests.floors.items()},
-            findings=self._pitfalls.of(position),
+            findings=(*self._pitfalls.of(position), *self._diagnosed.get(position, ())),
             reason=f"the speed baseline; {reason}" if is_baseline else reason,
             same_updates_as=None if judged.twin is None else standing.names[judged.twin],
         )

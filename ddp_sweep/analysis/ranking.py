@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.assessment import assess
-from ddp_sweep.analysis.diagnosis import diagnose
+from ddp_sweep.analysis.diagnosis import diagnose, diagnose_configurations
 from ddp_sweep.analysis.entries import EntryBuilder
 from ddp_sweep.analysis.lazy_sequence import LazySequence
 from ddp_sweep.analysis.measurements import Measurements, measure
@@ -93,7 +93,8 @@ def _rank(opened: Source, options: RankingOptions) -> Ranking:
         target=", ".join(f"{name} {value:g}" for name, value in options.target.items()),
     )
     choice = choose(standing)
-    entries = LazySequence(measured.count, EntryBuilder(standing, choice))
+    diagnosed = diagnose_configurations(standing, opened, options)
+    entries = LazySequence(measured.count, EntryBuilder(standing, choice, diagnosed))
     return Ranking(
         baseline=entries[standing.baseline],
         reference=entries[standing.reference],

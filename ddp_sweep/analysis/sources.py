@@ -39,6 +39,7 @@ class Source:
     ours: bool
     """Whether it is a trials table of this project; else one run a row of another tool."""
     evals: pd.DataFrame | None
+    steps: pd.DataFrame | None = None
     spec: dict[str, Any] | None
     name: str | None
     """The folder or file; None for a frame in memory."""
@@ -103,6 +104,7 @@ def _from_results(results: Results, selection: Selection) -> Source:
     return replace(
         _select(final, final, selection, str(results.folder.path)),
         evals=None if results.evals.empty else results.evals,
+        steps=None if results.steps.empty else results.steps,
         spec=results.spec,
         problems=results.problems,
         declared=results.declared_metrics,

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.timing import SynchronizationClock
 from ddp_sweep.workload import LossSum
 
 __all__ = ["GradientStep", "LocalLoss"]
@@ -65,12 +66,21 @@ class GradientStep:
         self._ranks = ranks
         self._weighted = weighted
 
-    def run(self, indices: StepIndices, batches: Iterator[Any]) -> LocalLoss:
+    def run(
+        self,
+        indices: StepIndices,
+        batches: Iterator[Any],
+        *,
+        synchronize: bool = True,
+        clock: SynchronizationClock | None = None,
+    ) -> LocalLoss:
         """Forward and backward of one step; gradients must have been cleared beforehand.
 
         Args:
             indices: The step.
             batches: Its micro-batches come next from here.
+            synchronize: False leaves each rank with its own gradients, to time what that saves.
+            clock: Times the wait for the other ranks.
         """
         total: Tensor | None = None
         weight: Tensor | float = 0.0
@@ -80,23 +90,28 @@ class GradientStep:
         scale = self._ranks.world_size / indices.global_samples
         rest: _PendingQuotient | None = None
         for at in range(last + 1):
-            with self._synchronization(at == last):
+            with self._synchronization(synchronize and at == last):
                 result = self._step(self._model, next(batches))
                 if indices.idle:
                     result = LossSum(result.total * 0.0, result.weight * 0.0)
                 weight = weight + result.weight
                 if self._weighted and at == last:
                     rest = _PendingQuotient(weight, indices.global_samples, self._ranks)
-                (result.total * scale).backward()  # type: ignore[no-untyped-call]
+                scaled = result.total * scale
+                if clock is not None and at == last:
+                    clock.watch(scaled)
+                scaled.backward()  # type: ignore[no-untyped-call]
             part = result.total.detach()
             total = part if total is None else total + part
+        if clock is not None:
+            clock.backward_done()
         if rest is not None:
             torch._foreach_mul_(self._gradients(), rest.value())
         assert total is not None
         return LocalLoss(total, weight)
 
-    def _synchronization(self, last: bool) -> AbstractContextManager[None]:
-        if last or self._ddp is None:
+    def _synchronization(self, wanted: bool) -> AbstractContextManager[None]:
+        if wanted or self._ddp is None:
             return nullcontext()
         return self._ddp.no_sync()
 

@@ -1,4 +1,4 @@
-"""Checks of the training itself: is the gradient exact, are the replicas equal, who did what."""
+"""Checks of the training itself: is the gradient exact, and which samples were drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.snapshot import RandomState
 
-__all__ = ["DrawCounter", "GradientProbe", "replica_divergence", "traces_comparable"]
+__all__ = ["DrawCounter", "GradientProbe", "traces_comparable"]
 
 _PROBE_SAMPLES = 8
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -89,6 +89,10 @@ class GradientProbe:
         self._model.zero_grad()
         return math.sqrt(error / norm) if norm > 0 else None
 
+    def last_batch(self) -> Any:  # noqa: ANN401 - a batch is what the user makes it
+        """The last micro-batch, on the device; for the next one to look at the same step."""
+        return move_batch(copy.deepcopy(self._batches[-1]), self._ranks.device)
+
     def _own_batches(self) -> Iterator[Any]:
         """Copies on the device, one at a time; copies, since a model may work in place."""
         device = self._ranks.device
@@ -143,26 +147,6 @@ def _gradients(model: nn.Module) -> list[Tensor]:
     ]
 
 
-def replica_divergence(model: nn.Module, ranks: Ranks) -> float | None:
-    """Largest absolute difference of a parameter between two ranks; 0 with one rank.
-
-    Returns:
-        None where a parameter is no finite number: a maximum over ranks may hide it.
-    """
-    if ranks.group is None:
-        return 0.0
-    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-    if ranks.smallest(float(finite)) == 0.0:
-        return None
-    largest = torch.zeros(1, dtype=torch.float64, device=ranks.device)
-    for parameter in model.parameters():
-        values = parameter.detach().flatten()
-        extremes = ranks.max_(torch.cat([values, -values]))
-        high, low = extremes.chunk(2)
-        largest = torch.maximum(largest, (high.double() + low.double()).max())
-    return float(largest)
-
-
 class DrawCounter:
     """Counts from the indices actually used how often each sample was drawn in an epoch.
 
@@ -190,12 +174,21 @@ class DrawCounter:
         for part in indices.micro_batches:
             np.add.at(counts.numpy(), part, 1)
 
-    def close(self, through_epoch: int) -> None:
-        """Add up all epochs before ``through_epoch``; every rank calls it at the same step."""
+    def close(self, through_epoch: int, *, complete: bool = True) -> None:
+        """Add up all epochs before ``through_epoch``; every rank calls it at the same step.
+
+        Args:
+            through_epoch: The first epoch that is not over.
+            complete: False where the last of them ended before its time.
+        """
         for epoch in range(self._first_open, through_epoch):
             counts = self._epochs.pop(epoch, None)
             if counts is None:
                 counts = torch.zeros(self._num_samples, dtype=torch.int32)
             total = self._ranks.sum_(counts.to(self._ranks.device))
-            self.duplicates += int((total - 1).clamp(min=0).sum())
+            again = int((total - 1).clamp(min=0).sum())
+            self.duplicates += again
+            # As many draws as there are samples: whatever was left out, another took its place.
+            whole = complete or epoch < through_epoch - 1
+            assert not whole or int((total == 0).sum()) == again, f"epoch {epoch} is no epoch"
         self._first_open = max(self._first_open, through_epoch)

@@ -17,6 +17,7 @@ from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.integrity import DrawCounter
 from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.optimization import LearningRate
+from ddp_sweep.training.timing import SynchronizationClock
 
 __all__ = ["train"]
 
@@ -57,6 +58,7 @@ def train(
     *,
     parameters: list[nn.Parameter],
     max_gradient_norm: float | None,
+    synchronization: SynchronizationClock | None = None,
 ) -> None:
     """Train until the budget is spent.
 
@@ -70,7 +72,7 @@ def train(
     for step in steps:
         rate.before_step(context.steps)
         optimizer.zero_grad()
-        loss = gradient_step.run(step, batches)
+        loss = gradient_step.run(step, batches, clock=synchronization)
         if max_gradient_norm is not None:
             clip_grad_norm_(parameters, max_gradient_norm)
         optimizer.step()

@@ -77,6 +77,9 @@ class StepRecord:
     """Mean time of a step of the interval on this rank."""
     data_wait_s: NDArray[np.float64]
     """Mean time a step of the interval waited for its samples on this rank."""
+    communication_s: NDArray[np.float64]
+    """Mean time a step of the interval waited on this rank, its own gradients done, for those of
+    the others: communication that nothing hid, and slower ranks. NaN where not measured."""
     learning_rate: NDArray[np.float64]
     """Rate of the last step of the interval."""
     memory_bytes: NDArray[np.float64]
@@ -108,6 +111,11 @@ class RankReport:
     step_time_p95_s: float | None = None
     data_wait_s: float | None = None
     """Time this rank waited for samples over all steps."""
+    own_step_time_median_s: float | None = None
+    """As ``step_time_median_s``, without the time a step waited for the other ranks: all ranks
+    leave a synchronized step together, so that whole step times cannot tell who was slow."""
+    exposed_communication_s: float | None = None
+    """What synchronizing adds to a step that computes alone, timed before the training."""
     peak_memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     evaluations: tuple[Evaluation, ...] = ()
@@ -119,6 +127,7 @@ class RankReport:
     traces_comparable: bool | None = None
     gradient_error: float | None = None
     replica_divergence: float | None = None
+    train_val_overlap: int | None = None
     duplicate_samples: int | None = None
     batch_imbalance: float | None = None
     other_load: float | None = None

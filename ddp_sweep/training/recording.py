@@ -93,9 +93,20 @@ class StepRecorder:
             self._memory[(len(self._samples) - 1) // self._every] = memory_bytes(self._device)
 
     def record(
-        self, losses: LossLedger, step_times_s: NDArray[np.float64], waits_s: list[float]
+        self,
+        losses: LossLedger,
+        step_times_s: NDArray[np.float64],
+        waits_s: list[float],
+        synchronization_s: NDArray[np.float64] | None = None,
     ) -> StepRecord:
-        """The intervals of all steps done; the last one may be shorter than the others."""
+        """The intervals of all steps done; the last one may be shorter than the others.
+
+        Args:
+            losses: Of all steps.
+            step_times_s: Of every step on this rank.
+            waits_s: Time each step waited for its samples.
+            synchronization_s: Time each step waited for the other ranks; None if not measured.
+        """
         steps = len(self._samples)
         starts = np.arange(0, steps, self._every)
         ends = np.minimum(starts + self._every, steps)
@@ -105,6 +116,8 @@ class StepRecorder:
         weights = np.add.reduceat(np.array(losses.weights), starts)
         mean = np.full(len(starts), np.nan)
         np.divide(totals, weights, out=mean, where=weights > 0)
+        if synchronization_s is None:
+            synchronization_s = np.full(steps, np.nan)
         memory = [self._memory.get(interval, np.nan) for interval in range(len(starts))]
         return StepRecord(
             optimizer_step=ends.astype(np.int64),
@@ -112,6 +125,7 @@ class StepRecorder:
             train_loss=mean,
             step_time_s=np.add.reduceat(step_times_s, starts) / sizes,
             data_wait_s=np.add.reduceat(np.array(waits_s), starts) / sizes,
+            communication_s=np.add.reduceat(synchronization_s[:steps], starts) / sizes,
             learning_rate=rates[ends - 1],
             memory_bytes=np.array(memory, dtype=np.float64),
         )

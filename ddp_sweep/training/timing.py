@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ddp_sweep.training.ranks import Ranks
 
-__all__ = ["StepClock"]
+__all__ = ["StepClock", "SynchronizationClock"]
 
 
 class StepClock:
@@ -85,3 +86,59 @@ class StepClock:
         else:
             self._step_times += [after - before for before, after in pairs]
         self._marks = []
+
+
+class SynchronizationClock:
+    """Times how long a rank waits in every step, with its own gradients done, for all others'.
+
+    That is communication which nothing hid, and the lead over slower ranks: on the slowest rank
+    it is communication alone. Autograd calls back when a rank's own part of a backward pass is
+    done; that call is queued at the start of the pass, and so comes before the one in which DDP
+    waits. At one rank there is nothing to wait for.
+
+    Args:
+        ranks: The ranks of the trial.
+        now: Clock in seconds; another one in tests.
+    """
+
+    def __init__(self, ranks: Ranks, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._alone = ranks.group is None
+        self._on_device = ranks.device.type == "cuda"
+        self._own_done: Any = None
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def watch(self, loss: Tensor) -> None:
+        """Watch the next backward pass, which starts from this loss and synchronizes."""
+        self._own_done = None
+        if not self._alone:
+            loss.register_hook(self._begun)  # type: ignore[no-untyped-call]
+
+    def backward_done(self) -> None:
+        """Note that the pass has returned, with the gradients of all ranks."""
+        self._pairs.append((self._own_done, None if self._alone else self._mark()))
+
+    def waits_s(self) -> NDArray[np.float64]:
+        """Time waited in each step, shape [steps]; call it when the device has done all."""
+        return np.array([self._wait_s(*pair) for pair in self._pairs], dtype=np.float64)
+
+    def _wait_s(self, own: Any, all_done: Any) -> float:  # noqa: ANN401 - seconds or events
+        if self._alone:
+            return 0.0
+        if own is None:
+            return float("nan")
+        return float(own.elapsed_time(all_done) / 1000 if self._on_device else all_done - own)
+
+    def _begun(self, _gradient: Tensor) -> None:
+        engine: Any = torch.autograd.Variable._execution_engine
+        engine.queue_callback(self._note_own)
+
+    def _note_own(self) -> None:
+        self._own_done = self._mark()
+
+    def _mark(self) -> Any:  # noqa: ANN401 - seconds or a CUDA event
+        if not self._on_device:
+            return self._now()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event

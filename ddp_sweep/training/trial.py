@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ddp_sweep.schema import Status
@@ -20,12 +21,7 @@ from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.hardware import device_name
 from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
-from ddp_sweep.training.integrity import (
-    DrawCounter,
-    GradientProbe,
-    replica_divergence,
-    traces_comparable,
-)
+from ddp_sweep.training.integrity import DrawCounter
 from ddp_sweep.training.isolation import seed_everything
 from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.loop import train
@@ -37,9 +33,12 @@ from ddp_sweep.training.memory import (
 from ddp_sweep.training.messages import RankReport, TrialRequest
 from ddp_sweep.training.model import build_model, wrap_model
 from ddp_sweep.training.optimization import LearningRate, build_optimizer
+from ddp_sweep.training.probes import OverlapCounts, ProbeResults, TrialProbes
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
+from ddp_sweep.training.replicas import ReplicaChecks
 from ddp_sweep.training.snapshot import Snapshot
+from ddp_sweep.training.timing import SynchronizationClock
 from ddp_sweep.workload import LanguageModel, WorkloadFactory, declared_metrics, directions
 
 __all__ = ["RankTrial"]
@@ -57,6 +56,7 @@ class RankTrial:
         node: Name of the node this rank runs on.
         load_meter: Tells how busy others have kept the host since the trial before.
         emit_progress: Gets a dictionary now and then; must not block.
+        overlaps: What earlier trials of this process have counted.
 
     Raises:
         WorkloadError: The workload returned something else than it should.
@@ -72,6 +72,7 @@ class RankTrial:
         node: str,
         load_meter: HostLoadMeter,
         emit_progress: Callable[[Progress], None],
+        overlaps: OverlapCounts | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._request = request
@@ -81,8 +82,9 @@ class RankTrial:
         self._emit = emit_progress
         self._node = node
         self._load_meter = load_meter
-        self._traces_comparable: bool | None = None
-        self._gradient_error: float | None = None
+        self._overlaps = overlaps or OverlapCounts()
+        self._overlap: int | None = None
+        self._probed = ProbeResults()
         self._other_load: float | None = None
         self.seconds: dict[str, float] = {}
         self._emit({"stage": "building"})
@@ -102,6 +104,8 @@ class RankTrial:
         # Ranks draw different random numbers (dropout) from here on; rank 0 those of one worker.
         seed_everything(trial.seed + 1_000_003 * self._ranks.rank)
         self._workload, self._model = workload, model
+        self._data = (train_data, validation_data)
+        self._replicas = ReplicaChecks(model, self._ranks)
         self._source = BatchSource(
             train_data, workload, self._request.data, device, augmentation_seed=trial.seed
         )
@@ -162,15 +166,21 @@ class RankTrial:
         self._emit({"stage": "warming up"})
         snapshot = Snapshot(self._model, self._optimizer)
         with self._timed("probes"):
-            probe = self._probe() if self._request.probes else None
+            probes = self._probes() if self._request.probes else None
             gradient_step = self._build_gradient_step()
-            if probe is not None:
-                self._gradient_error = probe.error(gradient_step)
+            if probes is not None:
+                self._probed = probes.finish(gradient_step)
                 snapshot.restore()
-                del probe
+                del probes
+        with self._timed("overlap"):
+            self._count_overlap()
+            snapshot.restore()
         with self._timed("warm_up"):
             self._warm_up(gradient_step)
-            snapshot.restore()
+        # After the first steps, and what the training starts from.
+        self._check_replicas()
+        snapshot.restore()
+        self._check_replicas()
         del snapshot
         self._other_load = self._ranks.largest(self._load_meter.take())
         with self._timed("collect_garbage"):
@@ -179,12 +189,20 @@ class RankTrial:
         reset_peak_memory(self._ranks.device)
         return self._train(gradient_step)
 
-    def _probe(self) -> GradientProbe:
-        self._traces_comparable = traces_comparable(
-            self._model, self._step, self._source, self._ranks, self._settings.precision
-        )
+    def _probes(self) -> TrialProbes:
         first = next(self._plan.steps())
-        return GradientProbe(self._model, self._step, self._source, first, self._ranks)
+        return TrialProbes(self._trial, self._model, self._step, self._source, first, self._ranks)
+
+    def _count_overlap(self) -> None:
+        """Once for each data set, not for each trial."""
+        if self._request.probes:
+            options = dict(self._trial.workload_options)
+            self._overlap = self._overlaps.of(options, *self._data, self._ranks)
+
+    def _check_replicas(self, *, with_buffers: bool = False) -> None:
+        if self._request.probes:
+            with self._timed("replicas"):
+                self._replicas.check(with_buffers=with_buffers)
 
     def _warm_up(self, gradient_step: GradientStep) -> None:
         """Run every shape of the trial once, that of the largest batch twice.
@@ -219,6 +237,7 @@ class RankTrial:
             total_steps=self._plan.total_steps,
         )
         draws = DrawCounter(self._plan.num_samples, self._ranks)
+        synchronization = SynchronizationClock(self._ranks) if request.probes else None
         status, detail = Status.SUCCEEDED, None
         try:
             train(
@@ -231,27 +250,37 @@ class RankTrial:
                 draws,
                 parameters=self._parameters,
                 max_gradient_norm=settings.max_gradient_norm,
+                synchronization=synchronization,
             )
         except Stopped as stopped:
             status, detail = stopped.status, stopped.detail
             context.clock.stop()
         with self._timed("report"):
-            draws.close(-(-context.samples // self._plan.num_samples))
-            return self._report(context, draws, status, detail)
+            epochs, rest = divmod(context.samples, self._plan.num_samples)
+            draws.close(epochs + (rest > 0), complete=rest == 0)
+            waits_s = None if synchronization is None else synchronization.waits_s()
+            return self._report(context, draws, status, detail, waits_s)
 
     def _report(
-        self, context: TrialContext, draws: DrawCounter, status: Status, detail: str | None
+        self,
+        context: TrialContext,
+        draws: DrawCounter,
+        status: Status,
+        detail: str | None,
+        waits_s: NDArray[np.float64] | None,
     ) -> RankReport:
         ranks, device = self._ranks, self._ranks.device
         times = context.clock.step_times_s()
         own_weight = context.losses.own_weight
         least = ranks.smallest(own_weight)
         imbalance = ranks.largest(own_weight) / least if least > 0 else None
+        self._check_replicas(with_buffers=True)
+        own_times = None if waits_s is None else times - waits_s[: len(times)]
         return RankReport(
             rank=ranks.rank,
             node=self._node,
             status=status,
-            status_detail=detail,
+            status_detail=detail or self._replicas.detail,
             epochs=context.samples / self._plan.num_samples,
             optimizer_steps=context.steps,
             samples=context.samples,
@@ -263,16 +292,21 @@ class RankTrial:
             step_time_median_s=float(np.median(times)),
             step_time_p95_s=float(np.quantile(times, 0.95)),
             data_wait_s=sum(context.clock.data_wait_s),
+            own_step_time_median_s=_median(own_times),
+            exposed_communication_s=self._probed.exposed_communication_s,
             peak_memory_bytes=self._peak_memory_bytes(),
             device_memory_bytes=available_memory_bytes(device),
             evaluations=tuple(context.evaluations) if ranks.rank == 0 else (),
             best_epoch=context.best_epoch,
-            steps=context.recorder.record(context.losses, times, context.clock.data_wait_s),
+            steps=context.recorder.record(
+                context.losses, times, context.clock.data_wait_s, waits_s
+            ),
             eval_samples=context.eval_samples,
             expected_eval_samples=self._evaluator.num_samples,
-            traces_comparable=self._traces_comparable,
-            gradient_error=self._gradient_error,
-            replica_divergence=replica_divergence(self._model, ranks),
+            traces_comparable=self._probed.traces_comparable,
+            gradient_error=self._probed.gradient_error,
+            replica_divergence=self._replicas.divergence if self._request.probes else None,
+            train_val_overlap=self._overlap,
             duplicate_samples=draws.duplicates,
             batch_imbalance=imbalance,
             other_load=self._other_load,
@@ -298,4 +332,12 @@ class RankTrial:
     def _timed(self, part: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[part] = time.perf_counter() - began
+        spent = time.perf_counter() - began
+        self.seconds[part] = self.seconds.get(part, 0.0) + spent
+
+
+def _median(values: NDArray[np.float64] | None) -> float | None:
+    """None where nothing is known."""
+    if values is None or np.isnan(values).all():
+        return None
+    return float(np.nanmedian(values))

@@ -21,6 +21,7 @@ from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.isolation import ProcessState
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
 from ddp_sweep.training.preparation import prepare_nodes
+from ddp_sweep.training.probes import OverlapCounts
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.trial import RankTrial
 from ddp_sweep.workload import WorkloadFactory, load_workload, located, user_traceback
@@ -81,6 +82,7 @@ class Worker:
             alone=max(setup.world_sizes) == 1,
         )
         self._state.restore()
+        self._overlaps = OverlapCounts()
         self._first = True
         self._keep_what_is_loaded()
 
@@ -103,6 +105,7 @@ class Worker:
             node=self._node,
             load_meter=self._load_meter,
             emit_progress=lambda progress: self._emit(identity | progress),
+            overlaps=self._overlaps,
         )
         report = trial.run()
         del trial

@@ -186,7 +186,7 @@ def test_seeds_that_show_a_loss_are_believed_over_the_same_updates() -> None:
     entry = find(rank(frame(rows([cells[0], broken])), margins=MARGINS), 2)
 
     assert (entry.verdict, entry.evidence) == (Verdict.INFERIOR, Evidence.SEEDS)
-    assert [finding.kind for finding in entry.findings] == ["same_updates_contradicted"]
+    assert "same_updates_contradicted" in {finding.kind for finding in entry.findings}
 
 
 # Order and recommendation
@@ -316,7 +316,7 @@ def test_the_edge_of_the_grid_and_an_untried_batch_are_pointed_out() -> None:
 
     middle = [Cell(world_size=1, batch=b, seconds=s) for b, s in [(32, 12), (64, 10), (128, 11)]]
     middle += [Cell(world_size=2, batch=b, seconds=s) for b, s in [(16, 8), (32, 5), (64, 6)]]
-    assert not kinds(rank(frame(rows(middle)), margins=MARGINS))
+    assert kinds(rank(frame(rows(middle)), margins=MARGINS)) == {"idle_cores"}
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_the_edge_of_the_grid_and_an_untried_batch_are_pointed_out() -> None:
         ({"oversubscribed": True}, "oversubscribed"),
         ({"placement": "packed"}, "packed"),
         ({"status": "interrupted"}, "lost_runs"),
-        ({"other_load": 0.5}, "other_load"),
+        ({"other_load": 0.5}, "noisy_measurement"),
         ({"eval_samples": 361}, "evaluation_incomplete"),
         ({"gang_id": "one"}, "within_one_start"),
     ],

@@ -1,4 +1,4 @@
-"""What a reader should know before trusting the figures: each pitfall with its evidence."""
+"""Findings about the ranking as a whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 from ddp_sweep.analysis.baselines import fastest_of_smallest, same_sizes
 from ddp_sweep.analysis.columns import numbers
 from ddp_sweep.analysis.demands import margin_findings
+from ddp_sweep.analysis.diagnosis.integrity import data_leakage, repeated_samples
+from ddp_sweep.analysis.diagnosis.noise import noisy_measurement
+from ddp_sweep.analysis.diagnosis.speed import idle_cores
+from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
@@ -19,7 +23,6 @@ from ddp_sweep.analysis.wording import count, ratio
 
 __all__ = ["diagnose"]
 
-_NOTABLE_LOAD = 0.1
 _NOTABLE_GAIN = 1.02
 
 
@@ -35,12 +38,15 @@ def diagnose(
         options: What they were judged by.
     """
     leader = _leader(standing) if winner is None else winner
+    subject = Subject(standing=standing, options=options, evals=source.evals, steps=source.steps)
     findings = [
         *_files(source),
         *source.findings,
         *_repeated_seeds(standing),
         *_runs_without_time(standing),
         *_evaluated_counts(standing),
+        *data_leakage(subject),
+        *repeated_samples(subject),
         *_reference(standing, options),
         *_baseline(standing, options, leader),
         *margin_findings(standing),
@@ -49,7 +55,8 @@ def diagnose(
         *_untimed(standing),
         *_one_start(standing),
         *_lost_runs(standing),
-        *_other_load(standing),
+        *noisy_measurement(subject),
+        *idle_cores(subject),
         *_end_quality(source, options),
     ]
     gravity = [Severity.ERROR, Severity.WARNING, Severity.INFO]
@@ -277,21 +284,6 @@ def _lost_runs(standing: Standing) -> Iterator[Finding]:
                 "way; the same `ddp-sweep run` command goes on with what is missing."
             ),
             evidence={"runs": lost},
-        )
-
-
-def _other_load(standing: Standing) -> Iterator[Finding]:
-    load = numbers(standing.measured.runs, "other_load")
-    busy = int((load > _NOTABLE_LOAD).sum())
-    if busy:
-        yield Finding(
-            kind="other_load",
-            severity=Severity.WARNING,
-            message=(
-                f"Other programs used up to {100 * np.nanmax(load):.0f} % of the machine's cores "
-                f"before {busy} of {len(load)} runs; their times may be too long."
-            ),
-            evidence={"runs": busy, "largest": float(np.nanmax(load))},
         )
 
 

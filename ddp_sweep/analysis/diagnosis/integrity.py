@@ -1,0 +1,264 @@
+"""Was the training what it claims to be: data apart, replicas equal, the gradient exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ddp_sweep.analysis.diagnosis.subject import Found, Subject
+from ddp_sweep.analysis.estimation import Floats
+from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.wording import count, ratio
+from ddp_sweep.schema import REPLICAS_DIFFER
+
+__all__ = [
+    "data_leakage",
+    "repeated_samples",
+    "unequal_work",
+    "unsynchronized_replicas",
+    "wrong_gradient_averaging",
+]
+
+_NOTABLE_OVERLAP = 0.01
+_GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+"""Relative error of a synchronized gradient that rounding does not reach."""
+_TRACE_STEPS = 10
+_TRACE_TOLERANCE = 1e-3
+"""Relative difference of losses over the first steps; float32 gives less than 1e-6."""
+_NOTABLE_IMBALANCE = 1.1
+_NOTABLE_LEAD = 1.2
+_NAMED = 3
+
+
+def data_leakage(subject: Subject) -> Iterator[Finding]:
+    """Validation samples that the model was trained on."""
+    overlap = subject.column("train_val_overlap")
+    if not (overlap > 0).any():
+        return
+    worst = int(np.nanargmax(overlap))
+    copies, samples = int(overlap[worst]), subject.column("expected_eval_samples")[worst]
+    of_all = "" if np.isnan(samples) else f" of {int(samples):,}"
+    grave = np.isnan(samples) or copies >= _NOTABLE_OVERLAP * samples
+    yield Finding(
+        kind="data_leakage",
+        severity=Severity.ERROR if grave else Severity.WARNING,
+        message=(
+            f"{copies:,}{of_all} validation samples also are training samples, so quality on "
+            "them says nothing about new data. Take them out of one of the two sets. Only exact "
+            "copies were looked for; there may be near ones as well."
+        ),
+        evidence={
+            "train_val_overlap": copies,
+            "validation_samples": None if np.isnan(samples) else int(samples),
+        },
+    )
+
+
+def repeated_samples(subject: Subject) -> Iterator[Finding]:
+    """Samples drawn twice in an epoch, in place of others."""
+    again = subject.column("duplicate_samples")
+    if (again > 0).any():
+        yield Finding(
+            kind="repeated_samples",
+            severity=Severity.ERROR,
+            message=(
+                f"{count(int((again > 0).sum()), 'run')} drew samples twice in an epoch, so that "
+                "others were left out; please report this as a bug"
+            ),
+            evidence={"largest": int(np.nanmax(again)), "runs": int((again > 0).sum())},
+        )
+
+
+def unsynchronized_replicas(subject: Subject) -> Found:
+    """Workers that did not hold the same weights."""
+    details = subject.text("status_detail")
+    differ = np.char.startswith(details, REPLICAS_DIFFER)
+    apart = np.nan_to_num(subject.column("replica_divergence")) > 0
+    for position in subject.positions(differ | apart):
+        own = subject.measured.configuration == position
+        gaps = _tensor_gaps(details[own & differ])
+        if (own & apart).any():
+            yield int(position), _parameters_apart(subject, own & apart, gaps["parameters"])
+        elif gaps["buffers"]:
+            yield int(position), _buffers_apart(gaps["buffers"])
+
+
+def _tensor_gaps(details: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401 - array of texts
+    """The largest difference of each tensor over several runs."""
+    gaps: dict[str, dict[str, float]] = {"parameters": {}, "buffers": {}}
+    for detail in details:
+        try:
+            found = json.loads(str(detail).removeprefix(REPLICAS_DIFFER))
+        except json.JSONDecodeError:
+            continue
+        for kind, known in gaps.items():
+            for name, gap in found.get(kind, {}).items():
+                known[name] = max(gap, known.get(name, 0.0))
+    return gaps
+
+
+def _parameters_apart(subject: Subject, runs: Any, gaps: Mapping[str, float]) -> Finding:  # noqa: ANN401
+    largest = float(np.nanmax(subject.column("replica_divergence")[runs]))
+    which = f" in {_named(gaps)}" if gaps else ""
+    return Finding(
+        kind="unsynchronized_replicas",
+        severity=Severity.ERROR,
+        message=(
+            f"The workers' copies of the model were not the same: they differ by up to "
+            f"{largest:.2g}{which}. Something changes weights outside of the averaged gradient: "
+            "an optimizer or a training_step that writes to them, or parameters that the forward "
+            "pass does not go through. Quality was measured on worker 0's copy alone."
+        ),
+        evidence={
+            "replica_divergence": largest,
+            "parameters": dict(gaps),
+            "runs": int(runs.sum()),
+        },
+    )
+
+
+def _buffers_apart(gaps: Mapping[str, float]) -> Finding:
+    return Finding(
+        kind="unsynchronized_replicas",
+        severity=Severity.INFO,
+        message=(
+            f"The parameters of all workers are equal; buffers are not ({_named(gaps)}). Before "
+            "every forward pass they are overwritten with worker 0's, so what other workers put "
+            "there is lost."
+        ),
+        evidence={"buffers": dict(gaps)},
+    )
+
+
+def _named(gaps: Mapping[str, float]) -> str:
+    ordered = sorted(gaps, key=lambda name: -gaps[name])
+    shown = ", ".join(f"{name} (by {gaps[name]:.2g})" for name in ordered[:_NAMED])
+    more = len(ordered) - _NAMED
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def wrong_gradient_averaging(subject: Subject) -> Found:
+    """Gradients that are not the mean over all samples, and losses that part from their twin's."""
+    error = subject.column("gradient_error")
+    precision = subject.text("compute_precision")
+    tolerance = np.where(
+        precision == "bfloat16", _GRADIENT_TOLERANCE["bfloat16"], _GRADIENT_TOLERANCE["float32"]
+    )
+    largest = subject.largest(np.where(error > tolerance, error, np.nan))
+    traces = _trace_gaps(subject)
+    for position in sorted({*np.flatnonzero(~np.isnan(largest)).tolist(), *traces}):
+        error_here, trace = float(largest[position]), traces.get(position)
+        yield position, _wrong_gradient(subject, position, error_here, trace)
+
+
+def _wrong_gradient(
+    subject: Subject, position: int, error: float, trace: tuple[float, int] | None
+) -> Finding:
+    workers = int(subject.world_size[position])
+    evidence: dict[str, Any] = {"world_size": workers}
+    parts = []
+    if not np.isnan(error):
+        evidence["gradient_error"] = error
+        text = f"the synchronized gradient is off the exact one by {100 * error:.2g} % of it"
+        if workers > 1 and abs(error / (workers - 1) - 1) < 0.02:
+            text += f", as when gradients of {workers} workers are added up and not averaged"
+        parts.append(text)
+    if trace is not None:
+        evidence |= {"loss_difference": trace[0], "optimizer_step": trace[1]}
+        parts.append(
+            f"its loss differs by {100 * trace[0]:.2g} % at step {trace[1]} from the run of fewer "
+            "workers that draws the same batches from the same seed"
+        )
+    said = "; ".join(parts)
+    return Finding(
+        kind="wrong_gradient_averaging",
+        severity=Severity.ERROR,
+        message=(
+            f"{said[0].upper()}{said[1:]}. It trains another model than fewer workers do. Look "
+            "for a communication hook, or a training_step that scales its loss by itself."
+        ),
+        evidence=evidence,
+    )
+
+
+def _trace_gaps(subject: Subject) -> dict[int, tuple[float, int]]:
+    """Relative difference of loss, and the step of it, from the twin run of fewest workers."""
+    if subject.steps is None or not subject.measured.ours:
+        return {}
+    losses = _first_losses(subject)
+    gaps: dict[int, tuple[float, int]] = {}
+    for _, group in losses.groupby("twin", sort=False):
+        fewest = group["world_size"].min()
+        first = group[group["world_size"] == fewest]
+        base = first[first["trial_id"] == first["trial_id"].iloc[0]]
+        base = base.set_index("optimizer_step")["train_loss"]
+        for position, other in group[group["world_size"] > fewest].groupby("configuration"):
+            against = base.reindex(other["optimizer_step"]).to_numpy()
+            gap = _relative(other["train_loss"].to_numpy(), against)
+            if not np.isnan(gap).all() and np.nanmax(gap) > _TRACE_TOLERANCE:
+                at = int(np.nanargmax(gap))
+                gaps[int(str(position))] = (
+                    float(gap[at]),
+                    int(other["optimizer_step"].iloc[at]),
+                )
+    return gaps
+
+
+def _relative(values: Floats, against: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = np.abs(values - against) / np.abs(against)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _first_losses(subject: Subject) -> pd.DataFrame:
+    """Losses of the first steps of runs whose traces can be compared, with a key for twins."""
+    runs = subject.measured.runs
+    same = ["global_batch_size", "learning_rate", "compute_precision", "parameters", "seed"]
+    same = [name for name in (*same, "code_version", "sweep") if name in runs]
+    usable = subject.measured.finished & (subject.text("traces_comparable") == "True")
+    keys = runs[["trial_id", "attempt"]].assign(
+        configuration=subject.measured.configuration,
+        twin=runs.groupby(same, dropna=False, sort=False).ngroup(),
+    )[usable]
+    assert subject.steps is not None
+    steps = subject.steps
+    early = steps[(steps["rank"] == 0) & (steps["optimizer_step"] <= _TRACE_STEPS)]
+    columns = ["trial_id", "attempt", "world_size", "optimizer_step", "train_loss"]
+    return early[columns].merge(keys, on=["trial_id", "attempt"])
+
+
+def unequal_work(subject: Subject) -> Found:
+    """Workers that hold more samples than others, or take longer over the same."""
+    imbalance = subject.mean(subject.column("batch_imbalance"))
+    lead = subject.mean(subject.column("straggler_ratio"))
+    uneven, slow = imbalance > _NOTABLE_IMBALANCE, lead > _NOTABLE_LEAD
+    for position in np.flatnonzero(uneven | slow):
+        parts = []
+        if uneven[position]:
+            parts.append(
+                f"the worker with the most work has {ratio(imbalance[position])}x that of the one "
+                "with the least; a global batch that the workers can share evenly avoids that"
+            )
+        if slow[position]:
+            parts.append(
+                f"the slowest worker takes {ratio(lead[position])}x as long for its own part of a "
+                "step as the middle one, and all others wait for it: look for other load there, "
+                "or data that takes longer to load or to compute"
+            )
+        said = "; ".join(parts)
+        yield (
+            int(position),
+            Finding(
+                kind="unequal_work",
+                severity=Severity.WARNING,
+                message=f"{said[0].upper()}{said[1:]}.",
+                evidence={
+                    "batch_imbalance": float(imbalance[position]),
+                    "straggler_ratio": float(lead[position]),
+                },
+            ),
+        )

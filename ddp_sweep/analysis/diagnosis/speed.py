@@ -1,0 +1,195 @@
+"""Why more workers are not as much faster as they are more, and what was left idle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ddp_sweep.analysis.diagnosis.step_shares import StepParts, step_parts
+from ddp_sweep.analysis.diagnosis.subject import Found, Subject
+from ddp_sweep.analysis.estimation import Floats
+from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.wording import count, ratio
+
+__all__ = ["idle_cores", "low_speedup"]
+
+_LOW_EFFICIENCY = 0.8
+_COLUMNS = ("communication_fraction", "data_wait_fraction", "straggler_ratio")
+
+_CAUSES = {
+    "communication": (
+        "exchanging gradients",
+        "A larger batch a worker (or accumulation, training.max_per_worker_batch_size) makes "
+        "exchanges rarer; a faster network makes them shorter.",
+    ),
+    "data_wait": (
+        "waiting for data",
+        "Raise data.loader_workers, or make the data set faster.",
+    ),
+    "stragglers": (
+        "waiting for slower workers",
+        "Look for other load, or for work that is dealt out unevenly.",
+    ),
+    "too_little_work": (
+        "overhead of steps that are small for a worker",
+        "Give each worker more samples a step: a larger global batch, or fewer workers.",
+    ),
+    "oversubscribed_cores": (
+        "workers in each other's way on the same cores, caches and memory",
+        "Use no more workers than the machine has physical cores for.",
+    ),
+}
+"""Each cause, in words and with its remedy; shares of a step in evidence bear these names."""
+
+
+def low_speedup(subject: Subject) -> Found:
+    """More workers that are much less faster than they are more, with the cause."""
+    if not subject.measured.ours:
+        return
+    pace = _seconds_a_sample(subject)
+    base = subject.standing.baseline
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speedup = pace[base] / pace
+        efficiency = speedup / (subject.world_size / subject.world_size[base])
+    low = (subject.world_size > subject.world_size[base]) & (efficiency < _LOW_EFFICIENCY)
+    if not low.any():
+        return
+    alone = step_parts(subject, base)
+    crowded = np.zeros(subject.measured.count, dtype=np.bool_)
+    crowded[subject.positions(subject.text("oversubscribed") == "True")] = True
+    columns = {name: subject.mean(subject.column(name)) for name in _COLUMNS}
+    for position in np.flatnonzero(low):
+        yield (
+            int(position),
+            _finding(
+                subject,
+                int(position),
+                float(speedup[position]),
+                alone,
+                {name: float(values[position]) for name, values in columns.items()},
+                crowded=bool(crowded[position]),
+            ),
+        )
+
+
+def _seconds_a_sample(subject: Subject) -> Floats:
+    """Geometric mean of each configuration's training time a sample; NaN where unknown.
+
+    Also of runs on too few cores, which make no claim of a speedup but can say why; not of runs
+    that others ran beside.
+    """
+    time_s, samples = subject.column("train_time_s"), subject.column("samples")
+    usable = subject.measured.finished & (subject.text("placement") != "packed")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(usable, np.log(time_s / samples), np.nan)
+    return np.exp(subject.mean(np.where(np.isfinite(logs), logs, np.nan)))
+
+
+def _finding(
+    subject: Subject,
+    position: int,
+    speedup: float,
+    alone: StepParts | None,
+    columns: Mapping[str, float],
+    *,
+    crowded: bool,
+) -> Finding:
+    workers = subject.world_size[position] / subject.world_size[subject.standing.baseline]
+    message = f"{ratio(speedup)}x as many samples a second with {workers:.3g}x the workers."
+    evidence: dict[str, Any] = {
+        "speedup": speedup,
+        "efficiency": float(speedup / workers),
+        "cause": None,
+    }
+    parts = step_parts(subject, position)
+    shares: Mapping[str, float]
+    if parts is not None:
+        shares = _shares(parts, alone, crowded=crowded)
+        evidence |= {
+            "step_time_s": parts.step_time_s,
+            "explained_step_time_s": parts.explained_s,
+        }
+    else:
+        shares = _shares_of_columns(columns)
+    if shares:
+        lost = {name: share for name, share in shares.items() if name in _CAUSES}
+        cause = max(lost, key=lambda name: lost[name])
+        evidence |= {"shares": dict(shares), "cause": cause}
+        message += f" {_in_words(shares)}. {_CAUSES[cause][1]}"
+    probed = columns["communication_fraction"]
+    if not np.isnan(probed):
+        evidence["communication_before_training"] = probed
+    return Finding(kind="low_speedup", severity=Severity.INFO, message=message, evidence=evidence)
+
+
+def _shares(parts: StepParts, alone: StepParts | None, *, crowded: bool) -> dict[str, float]:
+    """Parts of a step as shares of it.
+
+    Computation counts as far as the baseline would have spent it on as many samples. What goes
+    beyond is overhead that a smaller share of samples does not shrink; or, where a worker has as
+    many samples as the baseline's or the cores are too few, workers in each other's way.
+    """
+    useful_s, beyond = parts.computation_s, "too_little_work"
+    if alone is not None:
+        each_s = alone.computation_s / alone.samples_per_worker
+        useful_s = min(useful_s, each_s * parts.samples_per_worker)
+        if crowded or parts.samples_per_worker >= alone.samples_per_worker:
+            beyond = "oversubscribed_cores"
+    seconds = {
+        "computation": useful_s,
+        "communication": parts.communication_s,
+        "data_wait": parts.data_wait_s,
+        "stragglers": parts.stragglers_s,
+        beyond: parts.computation_s - useful_s,
+    }
+    return {name: value / parts.explained_s for name, value in seconds.items()}
+
+
+def _shares_of_columns(columns: Mapping[str, float]) -> dict[str, float]:
+    """What the trials table alone tells; empty where it does not tell enough."""
+    communication, wait, lead = (columns[name] for name in _COLUMNS)
+    if np.isnan(communication + wait + lead):
+        return {}
+    behind = max(0.0, 1 - communication - wait) * (1 - 1 / lead)
+    return {
+        "computation": max(0.0, 1 - communication - wait - behind),
+        "communication": communication,
+        "data_wait": wait,
+        "stragglers": behind,
+    }
+
+
+def _in_words(shares: Mapping[str, float]) -> str:
+    lost = sorted(
+        (name for name in shares if name in _CAUSES and shares[name] >= 0.01),
+        key=lambda name: -shares[name],
+    )
+    said = [f"{100 * shares[name]:.0f} % {_CAUSES[name][0]}" for name in lost]
+    useful = f"{100 * shares['computation']:.0f} % of a step is computation"
+    return ", ".join([useful, *said])
+
+
+def idle_cores(subject: Subject) -> Iterator[Finding]:
+    """Cores that one worker could have had, so that part of a speedup is theirs."""
+    cores, threads = subject.column("physical_cores"), subject.column("threads_per_worker")
+    workers = subject.column("world_size")
+    fewest = np.nanmin(workers)
+    used = np.where(
+        (workers == fewest) & (subject.text("device_type") == "cpu"), workers * threads, np.nan
+    )
+    if np.isnan(used + cores).all() or np.nanmax(used) >= np.nanmax(cores):
+        return
+    most, had = int(np.nanmax(cores)), int(np.nanmax(used))
+    who = count(int(fewest), "worker")
+    yield Finding(
+        kind="idle_cores",
+        severity=Severity.INFO,
+        message=(
+            f"{who} on all {most} cores was not measured: the smallest configuration used {had}. "
+            "It may be faster than it looks here, and speedups smaller; run it with "
+            f"resources.cpus_per_worker: {most // int(fewest)} to see."
+        ),
+        evidence={"cores": most, "used": had, "world_size": int(fewest)},
+    )

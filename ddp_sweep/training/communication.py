@@ -1,0 +1,72 @@
+"""What synchronizing gradients adds to a step, measured before the training."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ddp_sweep.training.batches import StepIndices
+from ddp_sweep.training.gradients import GradientStep
+from ddp_sweep.training.ranks import Ranks
+
+__all__ = ["exposed_communication_s"]
+
+_BUDGET_S = 0.12
+_LEAST_PAIRS = 2
+_MOST_PAIRS = 12
+
+
+def exposed_communication_s(
+    model: nn.Module,
+    gradient_step: GradientStep,
+    indices: StepIndices,
+    batch: Any,  # noqa: ANN401 - a batch is what the user makes it
+    ranks: Ranks,
+    now: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Time of forward and backward with synchronization less that without, of the slowest rank.
+
+    Communication that runs beside the backward pass and delays nothing does not count. Both are
+    run in turn, each from a barrier, first the one and then the other, and the medians compared.
+    The caller keeps weights, buffers and random state and puts them back afterwards.
+
+    Args:
+        model: The bare model, for its gradients.
+        gradient_step: The step; must have run before, so that DDP has settled its buckets.
+        indices: A step of the trial.
+        batch: Its last micro-batch: only there gradients are synchronized.
+        ranks: The ranks of the trial.
+        now: Clock in seconds.
+    """
+    if ranks.group is None:
+        return 0.0
+    last = replace(indices, micro_batches=indices.micro_batches[-1:])
+
+    def seconds(synchronize: bool) -> float:
+        model.zero_grad()
+        own = copy.deepcopy(batch)  # a model may work in place
+        ranks.barrier()
+        began = now()
+        gradient_step.run(last, iter([own]), synchronize=synchronize)
+        ranks.synchronize()
+        return now() - began
+
+    began = now()
+    pairs = [[seconds(False), seconds(True)]]
+    wanted = _BUDGET_S / max(1e-9, ranks.largest(now() - began))
+    for turn in range(1, min(_MOST_PAIRS, max(_LEAST_PAIRS, int(wanted)))):
+        # In turn, so that neither is always the one that runs on a warm cache.
+        order = (True, False) if turn % 2 else (False, True)
+        times = {synchronize: seconds(synchronize) for synchronize in order}
+        pairs.append([times[False], times[True]])
+    model.zero_grad()
+    device = ranks.device
+    slowest = ranks.max_(torch.tensor(pairs, dtype=torch.float64, device=device))
+    alone, together = slowest.median(dim=0).values.tolist()
+    return max(0.0, float(together - alone))

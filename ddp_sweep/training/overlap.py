@@ -1,0 +1,166 @@
+"""Validation samples that also are training samples, counted by the content of the samples.
+
+Exact copies only: a sample that was cropped, recoded or reworded is another sample here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from ddp_sweep.training.ranks import Ranks
+
+__all__ = ["count_overlap", "sample_digest"]
+
+MOST_S = 10.0
+"""Estimated time above which the samples are not read only to be compared."""
+
+_TRIED = 32
+_DIGEST_BYTES = 16
+_Digests = NDArray[np.int64]
+
+
+def count_overlap(
+    train: Dataset[Any],
+    validation: Dataset[Any],
+    ranks: Ranks,
+    now: Callable[[], float] = time.perf_counter,
+) -> int | None:
+    """Count the validation samples whose whole content occurs among the training samples.
+
+    Every rank reads its share of both sets; all ranks call it together and get the same answer.
+
+    Args:
+        train: Training set.
+        validation: Validation set.
+        ranks: The ranks of the trial.
+        now: Clock in seconds.
+
+    Returns:
+        None where samples are of a kind whose content cannot be compared, or where reading them
+        all would take longer than ``MOST_S``.
+    """
+    shares = [_share(dataset, ranks) for dataset in (train, validation)]
+    if not _is_affordable(train, shares, ranks, now):
+        return None
+    known, seen = (
+        _gathered(_digests(dataset, share), ranks)
+        for dataset, share in zip((train, validation), shares, strict=True)
+    )
+    if known is None or seen is None:
+        return None
+    training = set(map(tuple, known.tolist()))
+    return sum(tuple(row) in training for row in seen.tolist())
+
+
+def _share(dataset: Dataset[Any], ranks: Ranks) -> NDArray[np.int64]:
+    return np.arange(ranks.rank, len(dataset), ranks.world_size)  # type: ignore[arg-type]
+
+
+def _is_affordable(
+    train: Dataset[Any],
+    shares: Sequence[NDArray[np.int64]],
+    ranks: Ranks,
+    now: Callable[[], float],
+) -> bool:
+    tried = shares[0][:_TRIED]
+    began = now()
+    _digests(train, tried)
+    each = (now() - began) / max(1, len(tried))
+    return ranks.largest(each * sum(map(len, shares))) <= MOST_S
+
+
+def _gathered(own: _Digests | None, ranks: Ranks) -> _Digests | None:
+    """The digests of all ranks; None where one of them has none."""
+    if ranks.smallest(float(own is not None)) == 0.0:
+        return None
+    assert own is not None
+    rows = torch.from_numpy(own).to(ranks.device)
+    return ranks.gather_rows(rows).cpu().numpy()
+
+
+def _digests(dataset: Dataset[Any], share: NDArray[np.int64]) -> _Digests | None:
+    """Digests of the samples, shape [samples, 2]; None where one cannot be had."""
+    try:
+        if type(dataset) is TensorDataset:
+            found = _tensor_rows(dataset, share)
+        else:
+            found = [sample_digest(dataset[int(index)]) for index in share]
+    except TypeError:
+        return None
+    return np.frombuffer(b"".join(found), dtype=np.int64).reshape(-1, 2).copy()
+
+
+def _tensor_rows(dataset: TensorDataset, share: NDArray[np.int64]) -> list[bytes]:
+    """The same digests as from the samples one by one, without making a tensor for each row."""
+    columns = [_to_array(tensor) for tensor in dataset.tensors]
+    heads = [_head(column[0]) for column in columns] if len(share) else []
+    found = []
+    for index in share:
+        digest = hashlib.blake2b(b"(", digest_size=_DIGEST_BYTES)
+        for head, column in zip(heads, columns, strict=True):
+            digest.update(head)
+            digest.update(column[index].tobytes())
+        digest.update(b")")
+        found.append(digest.digest())
+    return found
+
+
+def sample_digest(sample: Any) -> bytes:  # noqa: ANN401 - a sample is what the user makes it
+    """Hash of the content of a sample: tensors, arrays, numbers, texts, nested in any way.
+
+    A tensor and an array of the same type, shape and values are the same; so are a tuple and a
+    list of the same items.
+
+    Raises:
+        TypeError: A part is of a kind whose content is not known.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    _add(sample, digest.update)
+    return digest.digest()
+
+
+def _add(part: Any, update: Callable[[bytes], None]) -> None:  # noqa: ANN401 - any nesting
+    if isinstance(part, Tensor | np.ndarray | np.generic) or hasattr(part, "__array_interface__"):
+        array = _to_array(part) if isinstance(part, Tensor) else np.asarray(part)
+        if array.dtype.hasobject:
+            raise TypeError("an array of objects")
+        update(_head(array))
+        update(array.tobytes())
+    elif part is None or isinstance(part, bool | int | float | complex | str | bytes):
+        text = part if isinstance(part, bytes) else repr(part).encode()
+        update(f"<{type(part).__name__} {len(text)}>".encode())
+        update(text)
+    elif isinstance(part, Mapping):
+        update(b"{")
+        for key in sorted(part, key=repr):
+            _add(key, update)
+            _add(part[key], update)
+        update(b"}")
+    elif isinstance(part, Sequence):
+        update(b"(")
+        for item in part:
+            _add(item, update)
+        update(b")")
+    else:
+        raise TypeError(f"a part of type {type(part).__name__}")
+
+
+def _to_array(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.view(torch.int16)
+    return tensor.numpy()
+
+
+def _head(array: NDArray[Any] | np.generic) -> bytes:
+    """Type and shape, so that the bytes of different arrays are not taken for each other."""
+    return f"<{array.dtype.str} {array.shape}>".encode()

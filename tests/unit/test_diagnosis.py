@@ -1,0 +1,434 @@
+"""Findings on tables whose figures are given: what raises them, and with which evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+from sweep_of_trials import all_kinds, finding
+from trials_frame import Cell, find, frame, rows, table
+
+from ddp_sweep.analysis import Ranking, Severity, rank
+from ddp_sweep.analysis.diagnosis.noise import modified_z_scores, slope
+from ddp_sweep.analysis.diagnosis.training import LossCourse
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import EVALS, REPLICAS_DIFFER, STEPS
+
+MARGINS = {"accuracy": 0.01}
+ONE = Cell(world_size=1, batch=64, seconds=10)
+TWO = Cell(world_size=2, batch=32, seconds=5.5)
+
+
+def ranked(*cells: Cell, seeds: int = 5, **options: Any) -> Ranking:
+    return rank(frame(rows(cells, seeds)), **{"margins": MARGINS, **options})
+
+
+def with_columns(cell: Cell, **columns: Any) -> Cell:
+    return replace(cell, columns={**cell.columns, **columns})
+
+
+def in_folder(
+    path: Path,
+    records: list[dict[str, Any]],
+    evals: Mapping[str, list[dict[str, Any]]] | None = None,
+    steps: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> Path:
+    """A results folder; evaluations and steps by trial."""
+    folder = ResultsFolder(path)
+    for name in ("trials", "evals", "steps"):
+        folder.table(name).mkdir(parents=True)
+    for record in records:
+        trial = record["trial_id"]
+        pq.write_table(table([record]), folder.attempt_file("trials", trial, 1))
+        for name, schema, found in (("evals", EVALS, evals), ("steps", STEPS, steps)):
+            own = [record | one for one in (found or {}).get(trial, [])]
+            columns = {column: [one.get(column) for one in own] for column in schema.names}
+            pq.write_table(pa.table(columns, schema=schema), folder.attempt_file(name, trial, 1))
+    return path
+
+
+# Integrity
+
+
+@pytest.mark.parametrize(
+    ("kind", "clean", "faulty"),
+    [
+        ("data_leakage", {"train_val_overlap": 0}, {"train_val_overlap": 12}),
+        ("repeated_samples", {"duplicate_samples": 0}, {"duplicate_samples": 3}),
+        ("unsynchronized_replicas", {"replica_divergence": 0.0}, {"replica_divergence": 0.25}),
+        ("wrong_gradient_averaging", {"gradient_error": 1e-7}, {"gradient_error": 1.0}),
+        ("unequal_work", {"batch_imbalance": 1.01}, {"batch_imbalance": 1.5}),
+        ("unequal_work", {"straggler_ratio": 1.05}, {"straggler_ratio": 1.4}),
+    ],
+)
+def test_a_fault_of_the_training_is_found_and_brings_nothing_else(
+    kind: str, clean: dict[str, Any], faulty: dict[str, Any]
+) -> None:
+    before = all_kinds(ranked(ONE, with_columns(TWO, **clean)))
+    after = all_kinds(ranked(ONE, with_columns(TWO, **faulty)))
+
+    assert kind not in before
+    assert after == before | {kind}
+
+
+def test_tensors_that_differ_are_named_the_farthest_first() -> None:
+    gaps = {"0.weight": 0.125, "2.bias": 0.5}
+    detail = REPLICAS_DIFFER + json.dumps({"parameters": gaps, "buffers": {}})
+    cell = with_columns(TWO, replica_divergence=0.5, status_detail=detail)
+
+    found = finding(find(ranked(ONE, cell), 2), "unsynchronized_replicas")
+
+    assert found.evidence["parameters"] == gaps
+    assert "2.bias (by 0.5), 0.weight (by 0.12)" in found.message
+
+
+@pytest.mark.parametrize(("precision", "caught"), [("float32", True), ("bfloat16", False)])
+def test_rounding_of_a_low_precision_is_no_wrong_gradient(precision: str, caught: bool) -> None:
+    cell = with_columns(TWO, gradient_error=0.01, compute_precision=precision)
+
+    kinds = {found.kind for found in find(ranked(ONE, cell), 2).findings}
+
+    assert ("wrong_gradient_averaging" in kinds) is caught
+
+
+@pytest.mark.parametrize("comparable", [True, False])
+def test_losses_of_equal_batches_are_compared_only_where_they_can_be(
+    tmp_path: Path, comparable: bool
+) -> None:
+    cells = [with_columns(cell, traces_comparable=comparable) for cell in (ONE, TWO)]
+    records = rows(cells, 1)
+    losses = {"w1b64s0": [2.0, 1.5, 1.0], "w2b32s0": [2.0, 1.5, 1.1]}
+    steps = {
+        trial: [
+            {"rank": 0, "optimizer_step": at + 1, "train_loss": loss}
+            for at, loss in enumerate(own)
+        ]
+        for trial, own in losses.items()
+    }
+
+    entry = find(rank(in_folder(tmp_path, records, steps=steps)), 2)
+
+    found = [f for f in entry.findings if f.kind == "wrong_gradient_averaging"]
+    assert bool(found) is comparable
+    if found:
+        assert found[0].evidence["loss_difference"] == pytest.approx(0.1)
+        assert found[0].evidence["optimizer_step"] == 3
+
+
+# Training
+
+
+def course(losses: np.ndarray[Any, Any]) -> LossCourse:
+    return LossCourse.of(losses + np.random.default_rng(0).normal(0, 0.02, len(losses)))
+
+
+def test_a_loss_course_is_judged_as_a_person_would() -> None:
+    time = np.linspace(0, 1, 200)
+    falling = 2 * np.exp(-3 * time)
+
+    assert course(falling).trouble is None
+    assert course(np.full(200, 2.3)).trouble == "does not fall"
+    assert course(2 + time).trouble == "does not fall"
+    leapt = np.r_[2.3, 5 - 2 * np.linspace(0, 1, 199)]
+    assert course(leapt).trouble == "does not fall"
+    spiked = falling + 1.5 * (np.abs(time - 0.7) < 0.06)
+    fallen = 2 - 2 * np.exp(-3 * 0.64)
+    assert course(spiked).lost_again == pytest.approx(1.5 / fallen, rel=0.1)
+    assert "rises again" in str(course(spiked).trouble)
+
+
+def evaluations(val: list[float], train: list[float], accuracy: list[float]) -> list[Any]:
+    return [
+        {
+            "epoch": float(at + 1),
+            "optimizer_step": 10 * (at + 1),
+            "val_loss": loss,
+            "train_loss": other,
+            "accuracy": share,
+        }
+        for at, (loss, other, share) in enumerate(zip(val, train, accuracy, strict=True))
+    ]
+
+
+def test_overfitting_says_what_stopping_would_have_given(tmp_path: Path) -> None:
+    train = [1.0, 0.8, 0.6, 0.4, 0.2, 0.1]
+    overfit = evaluations([1.0, 0.5, 0.6, 0.7, 0.8, 0.9], train, [0.7, 0.9, 0.9, 0.9, 0.8, 0.8])
+    healthy = evaluations([1.0, 0.8, 0.6, 0.5, 0.4, 0.39], train, [0.7, 0.8, 0.8, 0.9, 0.9, 0.9])
+    records = rows([ONE, TWO], 3)
+    evals = {
+        record["trial_id"]: overfit if record["world_size"] == 2 else healthy for record in records
+    }
+
+    ranking = rank(in_folder(tmp_path, records, evals=evals))
+
+    found = finding(find(ranking, 2), "overfitting")
+    expected = {
+        **{"runs": 3, "of_runs": 3, "best_epoch": 2, "last_epoch": 6},
+        **{"val_loss_best": 0.5, "val_loss_last": 0.9},
+        **{"accuracy_best": 0.9, "accuracy_last": 0.8},
+    }
+    assert found.evidence == expected
+    assert "accuracy 0.900 instead of 0.800" in found.message
+    assert "overfitting" not in {f.kind for f in find(ranking, 1).findings}
+
+
+@pytest.mark.parametrize("alone_too", [False, True])
+def test_a_diverged_run_is_compared_with_the_reference_of_its_seed(
+    tmp_path: Path, alone_too: bool
+) -> None:
+    records = rows([ONE, TWO], 3)
+    for record in records:
+        if record["seed"] == 1 and (alone_too or record["world_size"] == 2):
+            record["status"] = "diverged"
+    steady = [
+        {"rank": 0, "optimizer_step": at + 1, "train_loss": 2 - at / 100} for at in range(100)
+    ]
+    steps = {record["trial_id"]: steady for record in records}
+    ranking = rank(in_folder(tmp_path / "results", records, steps=steps))
+
+    found = finding(find(ranking, 2), "unstable_training")
+    assert found.evidence["runs"] == 1
+    assert found.evidence["of_runs"] == 3
+    assert found.evidence["seed"] == "1"
+    assert found.evidence["stable_with_fewest_workers"] == (0 if alone_too else 1)
+
+
+# Quality
+
+
+def confusion(frauds: int, found: int, others: int, alarms: int) -> dict[str, Any]:
+    matrix = [[others - alarms, alarms], [frauds - found, found]]
+    recalls = [(others - alarms) / others, found / frauds]
+    return {
+        "confusion_matrix": matrix,
+        "class_names": ["regular", "fraud"],
+        "accuracy": (others - alarms + found) / (frauds + others),
+        "balanced_accuracy": sum(recalls) / 2,
+        "recall": recalls[1],
+        "mcc": 0.2,
+    }
+
+
+def test_a_high_accuracy_with_a_poor_recall_names_the_class() -> None:
+    # 98 % accuracy, 12 % recall.
+    cell = with_columns(ONE, **confusion(frauds=50, found=6, others=2450, alarms=6))
+
+    found = finding(find(ranked(cell, TWO), 1), "accuracy_paradox")
+
+    assert found.evidence == {
+        "accuracy": pytest.approx(0.98),
+        "majority_share": pytest.approx(0.98),
+        "class": "fraud",
+        "recall": pytest.approx(0.12),
+        "balanced_accuracy": pytest.approx((0.12 + 2444 / 2450) / 2),
+        "mcc": pytest.approx(0.2),
+    }
+    assert "fraud" in found.message
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"frauds": 50, "found": 45, "others": 2450, "alarms": 100},  # less accurate, but useful
+        {"frauds": 50, "found": 40, "others": 2450, "alarms": 2},  # good
+        {"frauds": 1000, "found": 400, "others": 1500, "alarms": 0},  # no majority to hide behind
+    ],
+)
+def test_a_model_that_finds_the_class_or_has_no_majority_is_no_paradox(
+    counts: dict[str, int],
+) -> None:
+    cell = with_columns(ONE, **confusion(**counts))
+
+    assert "accuracy_paradox" not in all_kinds(ranked(cell, TWO))
+
+
+@pytest.mark.parametrize(
+    ("same_batch", "cause"), [(0.90, "batch_size"), (0.95, "workers"), (None, "unknown")]
+)
+def test_a_loss_of_quality_is_put_down_to_the_batch_or_to_the_workers(
+    same_batch: float | None, cause: str
+) -> None:
+    lost = Cell(world_size=2, batch=128, seconds=5, accuracy=0.90)
+    cells = [ONE, lost]
+    if same_batch is not None:
+        cells.append(Cell(world_size=1, batch=256, seconds=9, accuracy=same_batch))
+
+    found = finding(
+        find(ranked(*cells, reference_batch_size=64), 2), "quality_regression"
+    ).evidence
+
+    assert found["cause"] == cause
+    assert found["loss"] == pytest.approx(0.05, abs=0.006)
+    assert found["margin"] == 0.01
+
+
+# Speed
+
+
+def step(own_s: float, wait_s: float, sync_s: float, rank: int, at: int) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "optimizer_step": at,
+        "train_loss": 1.0,
+        "step_time_s": own_s + wait_s + sync_s,
+        "data_wait_s": wait_s,
+        "communication_s": sync_s,
+    }
+
+
+@dataclass(frozen=True)
+class Planted:
+    own_s: tuple[float, float]
+    wait_s: tuple[float, float]
+    communication_s: float
+    cause: str
+    oversubscribed: bool = False
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        Planted((0.05, 0.05), (0.0, 0.0), 0.06, "communication"),
+        Planted((0.05, 0.05), (0.08, 0.08), 0.01, "data_wait"),
+        Planted((0.05, 0.15), (0.0, 0.0), 0.01, "stragglers"),
+        Planted((0.09, 0.09), (0.0, 0.0), 0.01, "too_little_work"),
+        Planted((0.09, 0.09), (0.0, 0.0), 0.01, "oversubscribed_cores", True),
+    ],
+    ids=lambda planted: planted.cause,
+)
+def test_a_low_speedup_comes_with_its_cause_in_shares_of_the_step(
+    tmp_path: Path, planted: Planted
+) -> None:
+    """The baseline computes 0.1 s for 64 samples, so 0.05 s are due to the 32 of a worker."""
+    steps_done, alone_s = 10, 0.1
+    own = [sum(pair) for pair in zip(planted.own_s, planted.wait_s, strict=True)]
+    step_s = max(own) + planted.communication_s
+    one = with_columns(
+        ONE, train_time_s=steps_done * alone_s, optimizer_steps=steps_done, samples=640
+    )
+    two = with_columns(
+        TWO,
+        train_time_s=steps_done * step_s,
+        optimizer_steps=steps_done,
+        samples=640,
+        oversubscribed=planted.oversubscribed,
+    )
+    records = rows([one, two], 2)
+    ats = range(1, steps_done + 1)
+    by_size = {
+        1: [step(alone_s, 0.0, 0.0, 0, at) for at in ats],
+        2: [
+            step(planted.own_s[r], planted.wait_s[r], step_s - own[r], r, at)
+            for at in ats
+            for r in (0, 1)
+        ],
+    }
+    steps = {record["trial_id"]: by_size[record["world_size"]] for record in records}
+
+    found = finding(find(rank(in_folder(tmp_path, records, steps=steps)), 2), "low_speedup")
+
+    shares, evidence = found.evidence["shares"], found.evidence
+    assert evidence["cause"] == planted.cause
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-9)
+    assert evidence["explained_step_time_s"] == pytest.approx(evidence["step_time_s"])
+    assert evidence["step_time_s"] == pytest.approx(step_s)
+    assert shares["computation"] * step_s == pytest.approx(0.05)
+    assert shares["communication"] * step_s == pytest.approx(planted.communication_s)
+    assert shares["data_wait"] * step_s == pytest.approx(planted.wait_s[0])
+    late_s = max(planted.own_s) - min(planted.own_s)
+    assert shares["stragglers"] * step_s == pytest.approx(late_s)
+    assert evidence["speedup"] == pytest.approx(alone_s / step_s)
+    assert found.severity is Severity.INFO
+
+
+def test_a_good_speedup_needs_no_excuse() -> None:
+    assert "low_speedup" not in all_kinds(ranked(ONE, TWO))
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "idle"), [(8, 1, True), (8, 8, False), (1, 1, False)]
+)
+def test_cores_that_one_worker_could_have_had(cores: int, threads: int, idle: bool) -> None:
+    alone = with_columns(ONE, physical_cores=cores, threads_per_worker=threads)
+    ranking = ranked(alone, with_columns(TWO, physical_cores=cores))
+
+    assert ("idle_cores" in all_kinds(ranking)) is idle
+    if idle:
+        evidence = finding(ranking, "idle_cores").evidence
+        assert evidence == {"cores": 8, "used": 1, "world_size": 1}
+
+
+# Noise
+
+
+def signs(ranking: Ranking) -> set[str]:
+    return {
+        found.evidence["sign"] for found in ranking.findings if found.kind == "noisy_measurement"
+    }
+
+
+def disturbed(factor: Any, seeds: int = 8) -> Ranking:
+    """Times of each run multiplied by a function of (configuration, block)."""
+    cells = [ONE, TWO, Cell(world_size=2, batch=64, seconds=5)]
+    records = rows(cells, seeds)
+    for record in records:
+        record["train_time_s"] *= factor(record["configuration_id"], record["block"])
+    return rank(frame(records))
+
+
+def test_each_way_of_being_disturbed_is_told_by_its_sign() -> None:
+    assert signs(disturbed(lambda _cell, _block: 1.0)) == set()
+    first = disturbed(lambda _cell, block: 1.2 if block == 0 else 1.0)
+    assert "first_block" in signs(first)
+    assert "drift" not in signs(first)
+    drift = disturbed(lambda _cell, block: 1 + 0.03 * block)
+    assert "drift" in signs(drift)
+    assert finding(drift, "noisy_measurement").evidence["change"] == pytest.approx(0.21, abs=0.04)
+    outlier = disturbed(lambda cell, block: 1.5 if (cell, block) == ("w1b64", 4) else 1.0)
+    evidence = finding(outlier, "noisy_measurement").evidence
+    assert (evidence["sign"], evidence["runs"]) == ("outliers", 1)
+    assert evidence["largest"] == pytest.approx(0.5, abs=0.08)
+
+
+def test_uneven_steps_and_other_load_are_noisy() -> None:
+    uneven = {"step_time_median_s": 0.01, "step_time_p95_s": 0.03}
+    cells = [with_columns(cell, **uneven, other_load=0.3) for cell in (ONE, TWO)]
+
+    assert signs(ranked(*cells)) == {"step_times", "other_load"}
+
+
+def test_slope_and_scores_agree_with_other_implementations() -> None:
+    rng = np.random.default_rng(1)
+    x = np.repeat(np.arange(6.0), 3)
+    y = 0.1 * x + rng.normal(size=18)
+
+    line = stats.linregress(x, y)
+    assert slope(x, y) == pytest.approx((line.slope, line.pvalue))
+    two = (x > 0).astype(float)
+    equal = stats.ttest_ind(y[two == 1], y[two == 0])
+    assert slope(two, y)[1] == pytest.approx(equal.pvalue)
+    deviation = stats.median_abs_deviation(y, scale=0.6745)
+    assert modified_z_scores(y) == pytest.approx((y - np.median(y)) / deviation)
+
+
+def test_the_ranking_of_a_foreign_table_is_not_diagnosed_from_columns_it_lacks() -> None:
+    table_of_others = pd.DataFrame(
+        {
+            "world_size": [1, 1, 2, 2],
+            "global_batch_size": 64,
+            "train_time_s": [10.0, 10.2, 9.0, 9.1],
+        }
+    )
+
+    found = all_kinds(rank(table_of_others))
+
+    assert found <= {"edge_of_grid", "reference_ambiguous"}
