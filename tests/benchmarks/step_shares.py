@@ -40,16 +40,17 @@ def main() -> None:
             reports = [ranks.run(run_trial, _WORKLOAD, one) for one in wanted]
         _print(f"batch {batch}", wanted, reports)
     if arguments.rate:
-        wanted = _wanted(32, 2)
+        # Wide enough that a step sends more than the link lets through in one burst.
+        wanted = _wanted(32, 2, {"channels": 48})
         with tempfile.TemporaryDirectory() as folder, TwoHosts(arguments.rate) as hosts:
             _print(arguments.rate, wanted, run_on(hosts, Path(folder), _WORKLOAD, wanted))
 
 
-def _wanted(batch: int, epochs: int) -> list[TrialRequest]:
+def _wanted(batch: int, epochs: int, options: dict[str, int] | None = None) -> list[TrialRequest]:
     """One worker and two, the same batch of a worker; each twice, the first to warm up."""
     training = {"epochs": epochs, "evaluations": 1}
     return [
-        request(_WORKLOAD, workers, workers * batch, seed=seed, training=training)
+        request(_WORKLOAD, workers, workers * batch, seed=seed, options=options, training=training)
         for seed in (0, 1)
         for workers in (1, 2)
     ]
