@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddp_sweep.analysis.outcome import RankedConfiguration
-from ddp_sweep.spec import DataSettings, QualitySettings, ResourceSettings, TrainingSettings
 
 __all__ = ["ready_to_paste", "sweep_file_settings", "torchrun_line"]
 
@@ -52,6 +51,9 @@ def sweep_file_settings(entry: RankedConfiguration) -> dict[str, Any] | None:
 
     None for a run of another tool, and where the global batch is not known.
     """
+    # Only here, since loading them takes a while and a ranking needs none of them.
+    from ddp_sweep.spec import DataSettings, QualitySettings, ResourceSettings, TrainingSettings
+
     known = entry.parameters
     if "workload" not in known or entry.global_batch_size is None:
         return None

@@ -121,12 +121,11 @@ def _paradox(
 def quality_regression(subject: Subject) -> Found:
     """What cost quality, where a metric is below the reference by more than its margin."""
     standing = subject.standing
-    verdicts = [judgement.verdict for judgement in standing.judgements]
-    lost = np.array([verdict is Verdict.INFERIOR for verdict in verdicts], dtype=np.bool_)
+    lost = standing.assessment.judgements.verdict == Verdict.INFERIOR
     if not lost.any():
         return
     for metric, margin in parse_margins(subject.options.margins).items():
-        sign = better_sign(metric)
+        sign = better_sign(metric, subject.measured.declared)
         if metric.partition("[")[0] not in _JUDGED or sign is None or margin.relative:
             continue
         finished = subject.measured.finished
