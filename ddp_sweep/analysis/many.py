@@ -62,7 +62,8 @@ def rank_many(
         name: trials.groupby([by, name], dropna=False).ngroup()
         for name in ("trial_id", "configuration_id")
     }
-    source = open_source(trials.assign(**own, _configuration_id=trials["configuration_id"]))
+    labels = trials[[by, "configuration_id"]].groupby(own["configuration_id"]).first()
+    source = open_source(trials.assign(**own))
     options = RankingOptions().overridden(
         margins=margins,
         floors=floors,
@@ -70,12 +71,10 @@ def rank_many(
         reference_batch_size=reference_batch_size,
     )
     measured = measure(source, options)
-    first = measured.runs.groupby(measured.configuration)[[by, "_configuration_id"]].first()
-    labels = first.sort_index().reset_index(drop=True)
+    labels = labels.loc[measured.settings["configuration_id"]].reset_index(drop=True)
     sweep = pd.factorize(labels[by])[0].astype(np.int64)
     found = assess(measured, options, additions=additions, sweep=sweep)
-    names = {"_configuration_id": "configuration_id"}
-    table = pd.concat([labels.rename(columns=names), _figures(found)], axis=1)
+    table = pd.concat([labels, _figures(found)], axis=1)
     return table.iloc[found.order].reset_index(drop=True)
 
 

@@ -66,7 +66,7 @@ _CLASS_OF = re.compile(r"(?P<metric>[^\[\]]+)\[(?P<class>[^\[\]]+)\]")
 
 
 def split_class(name: str) -> tuple[str, str | None]:
-    """Metric and class of a floor's name.
+    """Metric and class of the name of a margin or a floor.
 
     Examples:
         >>> split_class("recall[1]")
@@ -88,9 +88,12 @@ def target_problem(name: str, value: object) -> str | None:
 
 def margin_problem(name: str, value: object) -> str | None:
     """What is wrong with a margin ``name: value``, in words; None if nothing is."""
-    metric = _find(name)
+    metric_name, of_class = split_class(name)
+    if of_class is not None and metric_name not in _PER_CLASS:
+        return _no_such_class_metric("margin", name)
+    metric = _find(metric_name)
     if metric is None:
-        return _unknown_metric(name)
+        return _unknown_metric(metric_name)
     if isinstance(value, str) and value.endswith("%") and not metric.allows_relative_margin:
         relative = ", ".join(key for key, known in METRICS.items() if known.allows_relative_margin)
         return (
@@ -110,7 +113,7 @@ def floor_problem(name: str, value: object) -> str | None:
     """What is wrong with a floor ``name: value``, in words; None if nothing is."""
     metric_name, of_class = split_class(name)
     if of_class is not None and metric_name not in _PER_CLASS:
-        return f'a floor for one class is written "recall[1]" or "precision[fraud]", not "{name}"'
+        return _no_such_class_metric("floor", name)
     metric = _find(metric_name)
     if metric is None:
         return _unknown_metric(metric_name)
@@ -118,6 +121,10 @@ def floor_problem(name: str, value: object) -> str | None:
         allowed = ", ".join(key for key, known in METRICS.items() if known.higher_is_better)
         return f"a floor is a least value, and {name} is better when lower; allowed: {allowed}"
     return _range_problem(metric, value)
+
+
+def _no_such_class_metric(kind: str, name: str) -> str:
+    return f'a {kind} for one class is written "recall[1]" or "precision[fraud]", not "{name}"'
 
 
 def _find(name: str) -> Metric | None:

@@ -373,6 +373,13 @@ def test_floors_that_are_allowed(floor: str) -> None:
     assert parse_spec(good(quality={"floors": {floor: 0.8}})).quality.floors == {floor: 0.8}
 
 
+@pytest.mark.parametrize("margin", ["recall[1]", "precision[fraud]"])
+def test_a_margin_may_be_of_one_class(margin: str) -> None:
+    assert parse_spec(good(quality={"margins": {margin: 0.02}})).quality.margins == {margin: 0.02}
+    with pytest.raises(SpecError, match=r'a margin for one class is written "recall\[1\]"'):
+        parse_spec(good(quality={"margins": {"accuracy[1]": 0.02}}))
+
+
 def test_metrics_that_the_task_lacks_are_refused(write: Write) -> None:
     spec = load_spec(write(GOOD + "quality:\n  margins: {accuracy: 0.01}\n  floors: {r2: 0.5}\n"))
 
