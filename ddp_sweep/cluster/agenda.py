@@ -10,6 +10,7 @@ from ddp_sweep.analysis import Ranking, rank
 from ddp_sweep.cluster.ledger import Ledger
 from ddp_sweep.cluster.seed_additions import (
     SeedBook,
+    candidate,
     confirmation,
     seeds_for_all,
     seeds_for_undecided,
@@ -150,9 +151,9 @@ def _add_seeds(folder: ResultsFolder, asked: Additions, book: SeedBook, count: i
 
 def add_confirmation(folder: ResultsFolder, book: SeedBook, seeds: int) -> Confirmation:
     """Add the seeds that measure the winner anew, where that is due."""
-    results = folder.read()
+    results = folder.read(("trials", "evals"))
     ranking = _ranking(results) if seeds else None
-    winner = None if ranking is None else ranking.recommendation.fastest
+    winner = None if ranking is None else candidate(ranking)
     if ranking is None or winner is None:
         return Confirmation()
     addition = confirmation(ranking, results, book.fresh(seeds))
@@ -161,6 +162,12 @@ def add_confirmation(folder: ResultsFolder, book: SeedBook, seeds: int) -> Confi
         return Confirmation(due=True, said=f"measuring {winner.name} anew, with fresh seeds")
     if winner.configuration_id == ranking.baseline.configuration_id:
         said = f"{winner.name} is what the others are compared with: nothing to confirm"
+        return Confirmation(said=said)
+    if winner is ranking.recommendation.next_candidate:
+        said = (
+            f"fresh seeds did not confirm the winner. Next is {winner.name}; it is measured anew "
+            f"once all have had more seeds: --more-seeds {seeds}"
+        )
         return Confirmation(said=said)
     return Confirmation()
 

@@ -16,7 +16,7 @@ from ddp_sweep.results import Results, SeedAddition, SeedPurpose
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import SweepSpec
 
-__all__ = ["SeedBook", "confirmation", "seeds_for_all", "seeds_for_undecided"]
+__all__ = ["SeedBook", "candidate", "confirmation", "seeds_for_all", "seeds_for_undecided"]
 
 
 class SeedBook:
@@ -116,17 +116,28 @@ def seeds_for_undecided(ranking: Ranking, seeds: tuple[int, ...]) -> SeedAdditio
     )
 
 
+def candidate(ranking: Ranking) -> RankedConfiguration | None:
+    """What is to be confirmed: the winner, or what is next where fresh seeds refuted one.
+
+    None where the winner is confirmed already, and where there is none.
+    """
+    chosen = ranking.recommendation
+    if chosen.status is RecommendationStatus.CONFIRMED:
+        return None
+    return chosen.fastest or chosen.next_candidate
+
+
 def confirmation(
     ranking: Ranking, results: Results, seeds: tuple[int, ...]
 ) -> SeedAddition | None:
-    """Fresh seeds for the winner and for what its speed and quality are relative to.
+    """Fresh seeds for a candidate and for what its speed and quality are relative to.
 
-    None where there is no winner, where it is the speed baseline itself, where it has had its
+    None where there is no candidate, where it is the speed baseline itself, where it has had its
     confirmation, and where nothing but a confirmation was measured since the last one: else the
     seeds of one confirmation could choose a new winner, whose seeds choose the next.
     """
-    chosen, winner = ranking.recommendation, ranking.recommendation.fastest
-    if winner is None or chosen.status is not RecommendationStatus.PROVISIONAL:
+    winner = candidate(ranking)
+    if winner is None:
         return None
     if winner.configuration_id == ranking.baseline.configuration_id:
         return None

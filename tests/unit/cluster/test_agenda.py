@@ -241,6 +241,34 @@ def test_a_confirmation_alone_never_leads_to_another_one(tmp_path: Path) -> None
     assert due.configuration_ids == (of[4], of[1])
 
 
+def test_after_a_refuted_winner_the_next_one_is_confirmed_once_there_are_more_seeds(
+    tmp_path: Path,
+) -> None:
+    spec = sweep(margin=0.05)
+    folder, book = folder_of(tmp_path, spec, finished(planned(spec).trials))
+    assert look(folder, spec, book, confirm_seeds=3) is None
+    confirming = [trial for trial in planned(spec, book).trials if trial.seed > 4]
+    write_folder(tmp_path, finished(confirming, accuracy={4: 0.5}))
+    chosen = rank(tmp_path).recommendation
+    assert chosen.status is RecommendationStatus.NONE, "the test's own premise"
+    assert chosen.next_candidate is not None
+    assert chosen.next_candidate.world_size == 2, "the test's own premise"
+
+    said = look(folder, spec, book, confirm_seeds=3)
+
+    assert said is not None
+    assert "nothing ran" in said
+    assert f"Next is {chosen.next_candidate.name}" in said
+    assert "--more-seeds 3" in said
+
+    assert look(folder, spec, book, more_seeds=3, confirm_seeds=3) is None
+    more = [trial for trial in planned(spec, book).trials if trial.seed > 7]
+    write_folder(tmp_path, finished(more, finished_at=START + timedelta(days=1)))
+    assert add_confirmation(folder, book, 3).due
+    second = [trial for trial in planned(spec, book).trials if trial.seed > 10]
+    assert pairs(second) == {(size, seed) for size in (1, 2) for seed in (11, 12, 13)}
+
+
 def test_failed_trials_run_anew_only_where_that_is_asked_for(tmp_path: Path) -> None:
     spec = sweep()
     trials = planned(spec).trials
