@@ -1,0 +1,15 @@
+"""A results folder: where everything lies in it, and its tables as pandas frames."""
+
+from ddp_sweep.results.folder import Results, ResultsFolder, ResultsWarning, load_results
+from ddp_sweep.results.seeds import SeedAddition, SeedPurpose
+from ddp_sweep.results.tables import mark_final
+
+__all__ = [
+    "Results",
+    "ResultsFolder",
+    "ResultsWarning",
+    "SeedAddition",
+    "SeedPurpose",
+    "load_results",
+    "mark_final",
+]
