@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow.parquet as pq
 
@@ -17,6 +19,9 @@ from ddp_sweep.results import Results, ResultsFolder
 from ddp_sweep.schema import Status, is_transient
 
 __all__ = ["Ledger", "Recorded", "attempt_recorded", "locked"]
+
+_PAUSES_S = (0.05, 0.1, 0.2)
+"""Between tries to get the lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,19 @@ def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Reco
     )
 
 
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock could be taken; another run keeps it, ``status`` holds it for a moment."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return True
+    return False
+
+
 @contextmanager
 def locked(folder: ResultsFolder) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it.
@@ -132,14 +150,12 @@ def locked(folder: ResultsFolder) -> Iterator[None]:
             f"cannot write to {folder.path}: {error.strerror}; choose another folder with --output"
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             file.seek(0)
             raise FolderInUseError(
                 f"another run is writing to {folder.path} ({file.read().strip()}); wait for its "
                 "end, or choose another folder with --output"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
