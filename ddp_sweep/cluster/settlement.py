@@ -29,7 +29,7 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
     Raises:
         SpecChangedError: It differs in something else; the message names each setting.
     """
-    known = folder.read()
+    known = folder.read(("trials",))
     if known.spec is None or known.trials.empty:
         write_whole(folder.spec_file, spec.to_yaml())
         return
