@@ -116,7 +116,7 @@ def idle_because(
         return None
     if only_failed:
         return "No trial has failed; nothing ran"
-    if ledger.without_row(plan.infeasible):
+    if ledger.newly_infeasible(plan.infeasible):
         return None
     confirming = add_confirmation(folder, book, confirm_seeds)
     if confirming.due:

@@ -80,9 +80,14 @@ class Ledger:
             trial for trial, last in endings if last is None or last.status == Status.INTERRUPTED
         )
 
-    def without_row(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
-        """Those that nothing is known of yet."""
-        return tuple(trial for trial in trials if trial.trial_id not in self._last)
+    def newly_infeasible(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
+        """Those of which the folder says nothing yet, or only that they are to be run again."""
+        known = ((trial, self._last.get(trial.trial_id)) for trial in trials)
+        return tuple(
+            trial
+            for trial, last in known
+            if last is None or (last.to_rerun and last.status != Status.INFEASIBLE)
+        )
 
     def statuses(self, plan: Plan) -> list[str]:
         """Of the trials of a plan that have a result which stays."""

@@ -98,8 +98,9 @@ class Session:
         plan = self.plan = self.plan_for(cluster.capacity)
         results = self.folder.read(("trials",))
         ledger = Ledger(results, only_failed=only_failed)
-        for infeasible in ledger.without_row(plan.infeasible):
-            self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
+        for infeasible in ledger.newly_infeasible(plan.infeasible):
+            attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
+            self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
         self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
         if not pending:

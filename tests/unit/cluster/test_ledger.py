@@ -88,11 +88,11 @@ def test_an_infeasible_trial_is_written_once_and_run_where_it_fits(tmp_path: Pat
     folder = ResultsFolder(tmp_path)
     small, large = plan(seeds=1, capacity=1), plan(seeds=1)
     folder.path.mkdir(exist_ok=True)
-    assert ledger_of(folder).without_row(small.infeasible) == small.infeasible
+    assert ledger_of(folder).newly_infeasible(small.infeasible) == small.infeasible
     for infeasible in small.infeasible:
         Reporter(folder, FACTS).commit_infeasible(infeasible, NOON)
     ledger = ledger_of(folder)
-    assert ledger.without_row(small.infeasible) == ()
+    assert ledger.newly_infeasible(small.infeasible) == ()
     assert ledger.statuses(small) == ["infeasible"]
     assert ledger.pending(large.trials) == large.trials
 

@@ -14,6 +14,7 @@ from plan_samples import spec, trials
 from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection
 from ddp_sweep.cluster.feed import Feed
+from ddp_sweep.cluster.ledger import Ledger
 from ddp_sweep.cluster.schedule import Schedule
 from ddp_sweep.cluster.session import Session
 from ddp_sweep.errors import CapacityError
@@ -136,6 +137,20 @@ def test_a_run_that_gives_up_says_that_it_has_ended(
     record = read_record(session.folder)
     assert record is not None
     assert record.stage == "ended"
+
+
+def test_what_was_interrupted_and_no_longer_fits_is_not_called_done(session: Rehearsal) -> None:
+    large = next(trial for trial in trials() if trial.world_size == 2)
+    end(session.reporter, large, Status.INTERRUPTED)
+    session.confirm = Confirmation
+    planned = session.plan_for
+    session.plan_for = lambda _: build_plan(spec(), capacity=1, train_lengths=512)
+
+    assert not session._run_on(ClusterConnection(capacity=1, device_type="cpu", nodes=()))
+
+    rows = load_results(session.folder.path).trials.query("trial_id == @large.trial_id")
+    assert rows.sort_values("attempt")["status"].tolist() == ["interrupted", "infeasible"]
+    assert large in Ledger(session.folder.read()).pending(planned(2).trials)
 
 
 def test_nothing_is_confirmed_where_the_sweep_was_interrupted(session: Rehearsal) -> None:
