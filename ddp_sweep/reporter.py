@@ -83,18 +83,20 @@ class Reporter:
         self._write("evals", result.trial.trial_id, result.attempt, eval_rows(result))
         self._write("trials", result.trial.trial_id, result.attempt, [self.trial_row(result)])
 
-    def commit_infeasible(self, infeasible: InfeasibleTrial, at: datetime) -> None:
+    def commit_infeasible(
+        self, infeasible: InfeasibleTrial, at: datetime, attempt: int = 1
+    ) -> None:
         """Write the row of a trial that cannot run."""
         row = {
             **vars(self.facts),
             **_identity(infeasible),
-            "attempt": 1,
+            "attempt": attempt,
             "status": Status.INFEASIBLE,
             "status_detail": infeasible.reason,
             "started_at": at,
             "finished_at": at,
         }
-        self._write("trials", infeasible.trial_id, 1, [row])
+        self._write("trials", infeasible.trial_id, attempt, [row])
 
     def trial_row(self, result: AttemptResult) -> dict[str, Any]:
         """The row of an attempt in ``trials``; a column that is not in it is null."""

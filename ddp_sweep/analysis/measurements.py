@@ -139,7 +139,7 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
         quality_pair = _pair_keys(runs, ("sweep", "seed"), ours=source.ours)
     else:
         time_pair = quality_pair = _shared(pairs[order], configuration)
-    ending = _endings(runs, ours=source.ours, to_target=to_target)
+    ending = _endings(runs, configuration, ours=source.ours, to_target=to_target)
     untimed = (texts(runs, "oversubscribed") == "True") | (texts(runs, "placement") == "packed")
     time_s = _outcome(_times(runs, to_target), ending, untimed)
     return Measurements(
@@ -205,7 +205,9 @@ def _content_order(runs: pd.DataFrame, configuration: Integers) -> Integers:
     return order
 
 
-def _endings(runs: pd.DataFrame, *, ours: bool, to_target: bool) -> npt.NDArray[np.str_]:
+def _endings(
+    runs: pd.DataFrame, configuration: Integers, *, ours: bool, to_target: bool
+) -> npt.NDArray[np.str_]:
     if ours or "status" in runs:
         status = runs["status"].astype("object")
         ending = status.map(_ENDINGS)
@@ -216,6 +218,9 @@ def _endings(runs: pd.DataFrame, *, ours: bool, to_target: bool) -> npt.NDArray[
                 "Leave the column out, and the rows that gave no measurement"
             )
         endings = ending.to_numpy(dtype=np.str_)
+        # It fitted once, and does not on the cluster that the sweep went on with.
+        ran = np.isin(configuration, configuration[status == Status.SUCCEEDED])
+        endings[ran & (status == Status.INFEASIBLE)] = Ending.LOST.value
     else:
         endings = np.full(len(runs), Ending.FINISHED.value)
     missed = np.isnan(numbers(runs, "time_to_target_s")) & to_target

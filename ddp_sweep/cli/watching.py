@@ -65,10 +65,15 @@ def _json_lines() -> Iterator[Observer]:
     from ddp_sweep.report.live_json import JsonLines, MessageLines
 
     lines = JsonLines(sys.stderr)
-    exit_code, text = 0, None
+    # What no branch below knows of ends the program as Python does it, with 1.
+    exit_code, text = 1, None
     try:
         with contextlib.redirect_stderr(MessageLines(lines)):
             yield lines
+        exit_code = 0
+    except KeyboardInterrupt:
+        exit_code = 130
+        raise
     except typer.Exit as left:
         exit_code = left.exit_code
         raise

@@ -108,7 +108,7 @@ def idle_because(
     """
     plan = plan_now()
     only_failed = asked.only == "failed"
-    ledger = Ledger(folder.read(), only_failed=only_failed)
+    ledger = Ledger(folder.read(("trials",)), only_failed=only_failed)
     if asked.more_seeds is not None:
         _require_finished(folder, ledger, plan, resume_command)
         return _add_seeds(folder, asked, book, asked.more_seeds)
@@ -116,7 +116,7 @@ def idle_because(
         return None
     if only_failed:
         return "No trial has failed; nothing ran"
-    if ledger.without_row(plan.infeasible):
+    if ledger.newly_infeasible(plan.infeasible):
         return None
     confirming = add_confirmation(folder, book, confirm_seeds)
     if confirming.due:
@@ -137,7 +137,7 @@ def nothing_ran(plan: Plan) -> str:
 def _add_seeds(folder: ResultsFolder, asked: Additions, book: SeedBook, count: int) -> str | None:
     seeds = book.fresh(count)
     if asked.only != "undecided":
-        book.add(seeds_for_all(folder.read(), seeds))
+        book.add(seeds_for_all(folder.read(("trials",)), seeds))
         return None
     addition = seeds_for_undecided(rank(folder.path), seeds)
     if addition is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow.parquet as pq
 
@@ -17,6 +19,9 @@ from ddp_sweep.results import Results, ResultsFolder
 from ddp_sweep.schema import Status, is_transient
 
 __all__ = ["Ledger", "Recorded", "attempt_recorded", "locked"]
+
+_PAUSES_S = (0.05, 0.1, 0.2)
+"""Between tries to get the lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +80,14 @@ class Ledger:
             trial for trial, last in endings if last is None or last.status == Status.INTERRUPTED
         )
 
-    def without_row(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
-        """Those that nothing is known of yet."""
-        return tuple(trial for trial in trials if trial.trial_id not in self._last)
+    def newly_infeasible(self, trials: Sequence[InfeasibleTrial]) -> tuple[InfeasibleTrial, ...]:
+        """Those of which the folder says nothing yet, or only that they are to be run again."""
+        known = ((trial, self._last.get(trial.trial_id)) for trial in trials)
+        return tuple(
+            trial
+            for trial, last in known
+            if last is None or (last.to_rerun and last.status != Status.INFEASIBLE)
+        )
 
     def statuses(self, plan: Plan) -> list[str]:
         """Of the trials of a plan that have a result which stays."""
@@ -114,6 +124,19 @@ def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Reco
     )
 
 
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock could be taken; another run keeps it, ``status`` holds it for a moment."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return True
+    return False
+
+
 @contextmanager
 def locked(folder: ResultsFolder) -> Iterator[None]:
     """Make the folder if need be, and keep other runs out of it.
@@ -132,14 +155,12 @@ def locked(folder: ResultsFolder) -> Iterator[None]:
             f"cannot write to {folder.path}: {error.strerror}; choose another folder with --output"
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             file.seek(0)
             raise FolderInUseError(
                 f"another run is writing to {folder.path} ({file.read().strip()}); wait for its "
                 "end, or choose another folder with --output"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

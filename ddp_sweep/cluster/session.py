@@ -68,10 +68,11 @@ class Session:
                 interrupted = self._run_on(cluster)
         except KeyboardInterrupt:
             interrupted = True
-        # Only now that the workers are gone can no result come any more.
-        if self.schedule is not None and self.schedule.running is not None:
-            self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
-        self.feed.tell(SweepEnded(interrupted=interrupted))
+        finally:  # `status` tells a run that gave up from one that was killed
+            # Only now that the workers are gone can no result come any more.
+            if self.schedule is not None and self.schedule.running is not None:
+                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+            self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
@@ -79,7 +80,7 @@ class Session:
         if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
             return True
         assert self.plan is not None
-        if self.stopping or Ledger(self.folder.read()).unfinished(self.plan.trials):
+        if self.stopping or Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
             return False
         confirming = self.confirm()
         if confirming.said is not None:
@@ -95,10 +96,11 @@ class Session:
         only_failed: bool = False,
     ) -> bool:
         plan = self.plan = self.plan_for(cluster.capacity)
-        results = self.folder.read()
+        results = self.folder.read(("trials",))
         ledger = Ledger(results, only_failed=only_failed)
-        for infeasible in ledger.without_row(plan.infeasible):
-            self.reporter.commit_infeasible(infeasible, datetime.now(UTC))
+        for infeasible in ledger.newly_infeasible(plan.infeasible):
+            attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
+            self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
         self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
         if not pending:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ddp_sweep.cluster.whole_files import write_whole
-from ddp_sweep.errors import DdpSweepError, SpecChangedError
+from ddp_sweep.errors import DdpSweepError, ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.results import Results, ResultsFolder
 from ddp_sweep.spec import SweepSpec, parse_spec
@@ -27,9 +27,15 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
         extend: Whether configurations may have been added. All that were there must have stayed.
 
     Raises:
+        ResultsError: There are trials, and the sweep file beside them cannot be read.
         SpecChangedError: It differs in something else; the message names each setting.
     """
-    known = folder.read()
+    known = folder.read(("trials",))
+    if known.spec is None and folder.spec_file.exists() and not known.trials.empty:
+        raise ResultsError(
+            f"{folder.spec_file} cannot be read, so nobody knows what the trials there have in "
+            "common; mend it from a backup, or give another folder with --output"
+        )
     if known.spec is None or known.trials.empty:
         write_whole(folder.spec_file, spec.to_yaml())
         return

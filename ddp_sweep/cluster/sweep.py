@@ -115,7 +115,7 @@ def run_sweep(
     folder = ResultsFolder(Path(output).absolute())
     require_results(folder, asked, resume_command)
     with locked(folder):
-        results = folder.read()
+        results = folder.read(("trials",))
         facts = _facts(spec, factory)
         refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
         settle_spec(folder, spec, extend=asked.extend)
@@ -180,7 +180,7 @@ def _outcome(
     session: Session, idle: str | None, interrupted: bool, resume_command: str
 ) -> SweepOutcome:
     plan = session.plan or session.plan_for(None)
-    ledger = Ledger(session.folder.read())
+    ledger = Ledger(session.folder.read(("trials",)))
     planned = len(plan.trials) + len(plan.infeasible)
     text = idle or summary(ledger.statuses(plan), planned)
     if idle is None and session.ran == 0 and not (interrupted or ledger.pending(plan.trials)):

@@ -20,7 +20,7 @@ __all__ = ["finished_trials", "prediction_text", "with_prediction"]
 def finished_trials(folder: Path) -> dict[str, MeasuredTrial]:
     """Means over the finished trials of each configuration in a results folder, if it is one."""
     try:
-        trials = ResultsFolder(folder).read().trials
+        trials = ResultsFolder(folder).read(("trials",)).trials
     except ResultsError:
         return {}
     done = trials[trials["status"] == Status.SUCCEEDED]

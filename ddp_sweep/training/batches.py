@@ -18,6 +18,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.plan import Trial
+
 __all__ = [
     "BatchPlan",
     "Draw",
@@ -90,6 +93,46 @@ class BatchPlan:
     rank: int
     seed: int
 
+    @classmethod
+    def of(cls, trial: Trial, num_samples: int, rank: int) -> BatchPlan:
+        """The plan of one rank of a trial.
+
+        Raises:
+            WorkloadError: Batch norm is to be synchronized, and ranks would wait for each other
+                in vain since they do not all make the same number of passes.
+        """
+        epochs, samples = trial.training.epochs, trial.training.samples
+        budget = samples if samples is not None else round((epochs or 0) * num_samples)
+        plan = cls(
+            num_samples=num_samples,
+            budget=max(1, budget),
+            global_batch_size=trial.global_batch_size,
+            per_worker_batch_size=trial.per_worker_batch_size,
+            world_size=trial.world_size,
+            rank=rank,
+            seed=trial.seed,
+        )
+        uneven = plan.uneven_batch if trial.training.synchronized_batch_norm else None
+        if uneven is not None:
+            raise WorkloadError(
+                f"training.synchronized_batch_norm: a batch of {uneven} samples takes more "
+                f"forward passes on some of the {trial.world_size} workers than on others, and "
+                "this layer waits for all of them at each pass; choose a batch size that divides "
+                "the training set, or training.samples so that no smaller batch is left"
+            )
+        return plan
+
+    @property
+    def uneven_batch(self) -> int | None:
+        """A batch of which not all ranks make as many passes; its samples, None for no such."""
+        for size in self._distinct_sizes():
+            sharing = self._sharing(size)
+            most = self._passes(-(-size // sharing))
+            least = 1 if sharing < self.world_size else self._passes(size // sharing)
+            if most != least:
+                return size
+        return None
+
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the trial."""
@@ -122,20 +165,36 @@ class BatchPlan:
     def distinct_shapes(self) -> list[StepIndices]:
         """One step of each shape that occurs in the trial, that of the largest batch first."""
         order = epoch_permutation(self.num_samples, self.seed, 0)
+        return [self._share(order[:size], 0) for size in self._distinct_sizes()]
+
+    def _distinct_sizes(self) -> list[int]:
+        """Sizes of the batches of the trial, the largest first."""
         parts = {min(self.budget, self.num_samples), self.budget % self.num_samples} - {0}
         sizes = {
             self._size_of(samples, step)
             for samples in parts
             for step in (0, self._steps_of(samples) - 1)
         }
-        return [self._share(order[:size], 0) for size in sorted(sizes, reverse=True)]
+        return sorted(sizes, reverse=True)
+
+    def _sharing(self, size: int) -> int:
+        """Ranks that a batch is dealt out to."""
+        return max(1, min(self.world_size, size // self._least))
+
+    @property
+    def _least(self) -> int:
+        """Samples of a rank below which a batch goes to fewer ranks."""
+        return min(2, self.per_worker_batch_size)
+
+    def _passes(self, samples: int) -> int:
+        """Forward passes of a rank for so many samples."""
+        return -(-samples // self.per_worker_batch_size)
 
     def _share(self, batch: Indices, epoch: int) -> StepIndices:
-        least = min(2, self.per_worker_batch_size)
-        sharing = max(1, min(self.world_size, len(batch) // least))
+        sharing = self._sharing(len(batch))
         idle = self.rank >= sharing
-        share = batch[:least] if idle else batch[self.rank :: sharing]
-        pieces = -(-len(share) // self.per_worker_batch_size)
+        share = batch[: self._least] if idle else batch[self.rank :: sharing]
+        pieces = self._passes(len(share))
         # Asked first, since cutting takes ten times as long as all else here.
         parts = (share,) if pieces == 1 else tuple(np.array_split(share, pieces))
         return StepIndices(parts, idle, len(batch), epoch)

@@ -109,24 +109,11 @@ class RankTrial:
         self._source = BatchSource(
             train_data, workload, self._request.data, device, augmentation_seed=trial.seed
         )
-        self._plan = self._batch_plan(len(self._source))
+        self._plan = BatchPlan.of(trial, len(self._source), self._ranks.rank)
         self._optimizer = build_optimizer(workload, model, self._settings, trial.learning_rate)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._step = training_step(workload, device, self._settings.precision)
         self._evaluator = self._build_evaluator(validation_data)
-
-    def _batch_plan(self, num_samples: int) -> BatchPlan:
-        epochs, samples = self._settings.epochs, self._settings.samples
-        budget = samples if samples is not None else round((epochs or 0) * num_samples)
-        return BatchPlan(
-            num_samples=num_samples,
-            budget=max(1, budget),
-            global_batch_size=self._trial.global_batch_size,
-            per_worker_batch_size=self._trial.per_worker_batch_size,
-            world_size=self._ranks.world_size,
-            rank=self._ranks.rank,
-            seed=self._trial.seed,
-        )
 
     def _build_gradient_step(self) -> GradientStep:
         return GradientStep(

@@ -173,6 +173,16 @@ def test_the_last_line_says_how_it_ended(
     assert (line["exit_code"], line["message"]) == (code, message)
 
 
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError("lost"), 1)])
+def test_the_last_line_never_calls_a_broken_run_a_good_one(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    with pytest.raises(type(error)), watching(Progress.JSON):
+        raise error
+    [line] = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["exit_code"]) == ("finished", code)
+
+
 @pytest.mark.parametrize("progress", [Progress.AUTO, Progress.PLAIN, Progress.NONE])
 def test_off_a_terminal_nothing_is_drawn(progress: Progress) -> None:
     with watching(progress) as observer:

@@ -296,15 +296,31 @@ def test_failures_weigh_against_a_configuration(failed: int, verdict: Verdict) -
     assert entry.n_failed == failed
 
 
-@pytest.mark.parametrize("status", ["infeasible", "workload_error"])
-def test_what_could_not_run_is_failed(status: str) -> None:
+@pytest.mark.parametrize(("status", "seeds"), [("infeasible", 5), ("workload_error", 1)])
+def test_what_could_not_run_is_failed(status: str, seeds: int) -> None:
     entry = judged(
-        status=lambda r: status if r["seed"] == 0 else "succeeded",
-        status_detail=lambda r: "Traceback\nValueError: no such file" if r["seed"] == 0 else None,
+        status=lambda r: status if r["seed"] < seeds else "succeeded",
+        status_detail=lambda r: (
+            "Traceback\nValueError: no such file" if r["seed"] < seeds else None
+        ),
     )
 
     assert entry.verdict is Verdict.FAILED
     assert "ValueError: no such file" in entry.reason
+
+
+def test_what_ran_before_the_cluster_became_smaller_counts_without_the_rest() -> None:
+    """A sweep that goes on with fewer workers records the trials that no longer fit."""
+    smaller = judged(status=lambda r: "infeasible" if r["seed"] == 0 else "succeeded")
+    lost = judged(status=lambda r: "interrupted" if r["seed"] == 0 else "succeeded")
+
+    assert (smaller.verdict, smaller.n_seeds, smaller.metrics) == (
+        lost.verdict,
+        lost.n_seeds,
+        lost.metrics,
+    )
+    assert smaller.n_seeds == 4
+    assert smaller.n_failed == 0
 
 
 @pytest.mark.parametrize(

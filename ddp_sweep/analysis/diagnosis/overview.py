@@ -280,8 +280,9 @@ def _lost_runs(standing: Standing) -> Iterator[Finding]:
             kind="lost_runs",
             severity=Severity.WARNING,
             message=(
-                f"Interruption or dead workers ended {count(lost, 'run')}, not counted either "
-                "way; the same `ddp-sweep run` command goes on with what is missing."
+                f"Interruption, dead workers or a smaller cluster cost {count(lost, 'run')}, not "
+                "counted either way; the same `ddp-sweep run` command goes on with what is "
+                "missing."
             ),
             evidence={"runs": lost},
         )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from plan_samples import plan, spec, trials
 from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked
 from ddp_sweep.cluster.settlement import settle_spec
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
+from ddp_sweep.live.record import is_locked
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
@@ -85,11 +88,11 @@ def test_an_infeasible_trial_is_written_once_and_run_where_it_fits(tmp_path: Pat
     folder = ResultsFolder(tmp_path)
     small, large = plan(seeds=1, capacity=1), plan(seeds=1)
     folder.path.mkdir(exist_ok=True)
-    assert ledger_of(folder).without_row(small.infeasible) == small.infeasible
+    assert ledger_of(folder).newly_infeasible(small.infeasible) == small.infeasible
     for infeasible in small.infeasible:
         Reporter(folder, FACTS).commit_infeasible(infeasible, NOON)
     ledger = ledger_of(folder)
-    assert ledger.without_row(small.infeasible) == ()
+    assert ledger.newly_infeasible(small.infeasible) == ()
     assert ledger.statuses(small) == ["infeasible"]
     assert ledger.pending(large.trials) == large.trials
 
@@ -141,6 +144,19 @@ except FolderInUseError as error:
         assert "another run is writing" in said()
         assert "process " in said()
     assert said().strip() == "in"
+
+
+def test_a_look_of_status_at_the_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    folder.lock_file.touch()
+    with folder.lock_file.open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        let_go = threading.Timer(0.1, fcntl.flock, (reader, fcntl.LOCK_UN))
+        let_go.start()
+        with locked(folder):
+            assert is_locked(folder)
+        let_go.join()
+    assert not is_locked(folder)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

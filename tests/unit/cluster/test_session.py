@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,13 @@ from plan_samples import spec, trials
 from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection
 from ddp_sweep.cluster.feed import Feed
+from ddp_sweep.cluster.ledger import Ledger
 from ddp_sweep.cluster.schedule import Schedule
 from ddp_sweep.cluster.session import Session
+from ddp_sweep.errors import CapacityError
+from ddp_sweep.live import Notice
 from ddp_sweep.live.lines import PlainLines
+from ddp_sweep.live.record import read_record
 from ddp_sweep.plan import Plan, Trial, build_plan
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder, SeedAddition, SeedPurpose, load_results
@@ -110,6 +115,42 @@ def test_a_confirmation_runs_after_the_sweep_in_the_same_session(
     assert "measuring it anew" in capsys.readouterr().err
     assert session.plan is not None
     assert len(session.plan.trials) == len(trials()) + 2
+
+
+def test_a_run_that_gives_up_says_that_it_has_ended(
+    session: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else ``status`` would take it for one that was killed."""
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[ClusterConnection]:
+        yield ClusterConnection(capacity=2, device_type="cpu", nodes=())
+
+    def without_workers(*_: object) -> bool:
+        raise CapacityError("the workers could not be started")
+
+    monkeypatch.setattr("ddp_sweep.cluster.session.connect", connected)
+    monkeypatch.setattr(session, "_drive", without_workers)
+    with pytest.raises(CapacityError):
+        session.run(None)
+    session.feed.tell_and_wait(Notice(text="all before this is written down"))
+    record = read_record(session.folder)
+    assert record is not None
+    assert record.stage == "ended"
+
+
+def test_what_was_interrupted_and_no_longer_fits_is_not_called_done(session: Rehearsal) -> None:
+    large = next(trial for trial in trials() if trial.world_size == 2)
+    end(session.reporter, large, Status.INTERRUPTED)
+    session.confirm = Confirmation
+    planned = session.plan_for
+    session.plan_for = lambda _: build_plan(spec(), capacity=1, train_lengths=512)
+
+    assert not session._run_on(ClusterConnection(capacity=1, device_type="cpu", nodes=()))
+
+    rows = load_results(session.folder.path).trials.query("trial_id == @large.trial_id")
+    assert rows.sort_values("attempt")["status"].tolist() == ["interrupted", "infeasible"]
+    assert large in Ledger(session.folder.read()).pending(planned(2).trials)
 
 
 def test_nothing_is_confirmed_where_the_sweep_was_interrupted(session: Rehearsal) -> None:

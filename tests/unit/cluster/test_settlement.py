@@ -10,7 +10,7 @@ import pytest
 from plan_samples import spec, trials
 
 from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
-from ddp_sweep.errors import SpecChangedError
+from ddp_sweep.errors import ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
@@ -49,6 +49,15 @@ def write(folder: ResultsFolder, code_version: str, *, attempt: int) -> None:
 
 def changed(**settings: object) -> SweepSpec:
     return parse_spec({**spec().to_mapping(), **settings})
+
+
+def test_a_sweep_file_that_cannot_be_read_is_not_replaced_by_another(
+    folder: ResultsFolder,
+) -> None:
+    folder.spec_file.write_text("name: [")
+    with pytest.raises(ResultsError, match=r"_sweep\.yaml cannot be read"):
+        settle_spec(folder, spec(seeds=3))
+    assert folder.spec_file.read_text() == "name: ["
 
 
 def test_configurations_that_were_added_are_taken_where_that_is_asked_for(

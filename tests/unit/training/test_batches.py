@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_samples import trials
 
+from ddp_sweep.errors import WorkloadError
 from ddp_sweep.training.batches import BatchPlan, StepIndices, evaluation_shard
 
 
@@ -106,6 +111,31 @@ def test_an_idle_rank_takes_part_in_one_pass(trial: list[BatchPlan]) -> None:
         if any(idle):
             assert len(batch) < 2 * len(ranks)
         assert all(len(step.micro_batches) == 1 for step in ranks if step.idle)
+
+
+@given(plans())
+def test_a_batch_with_more_passes_on_some_ranks_is_found(trial: list[BatchPlan]) -> None:
+    """A layer that all ranks wait for at each pass would hang there."""
+    steps = list(zip(*(plan.steps() for plan in trial), strict=True))
+    uneven = {
+        ranks[0].global_samples
+        for ranks in steps
+        if len({len(step.micro_batches) for step in ranks}) > 1
+    }
+    for plan in trial:
+        assert plan.uneven_batch in uneven or (plan.uneven_batch is None and not uneven)
+
+
+def test_synchronized_batch_norm_is_refused_where_ranks_would_wait_in_vain() -> None:
+    asked = next(trial for trial in trials(seeds=1) if trial.world_size == 2)
+    together = asked.training.model_copy(update={"synchronized_batch_norm": True})
+    synchronized = replace(asked, training=together)
+    # Batches of 8 on two workers; the last sample of 513 joins a batch, 5 and 4 samples.
+    assert BatchPlan.of(synchronized, 512, 0).uneven_batch is None
+    assert BatchPlan.of(asked, 513, 0).uneven_batch == 9
+    for rank in (0, 1):
+        with pytest.raises(WorkloadError, match=r"a batch of 9 samples .* 2 workers"):
+            BatchPlan.of(synchronized, 513, rank)
 
 
 def test_a_share_is_cut_evenly() -> None:
