@@ -94,6 +94,7 @@ class EntryBuilder:
             floors={name: _floor(found, position) for name, found in tests.floors.items()},
             findings=(*self._pitfalls.of(position), *self._diagnosed.get(position, ())),
             reason=f"the speed baseline; {reason}" if is_baseline else reason,
+            refuted=bool(standing.assessment.confirmations.refuted[position]),
             same_updates_as=None if judged.twin is None else standing.names[judged.twin],
         )
 

@@ -153,6 +153,8 @@ class RankedConfiguration:
     look: int = 1
     """Which look at the results decides: look k rests on its fresh seeds alone, and its intervals
     are those of tests at .05 / 2^(k-1)."""
+    refuted: bool = False
+    """Fresh seeds did not bear out what had chosen it; more seeds leave that as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

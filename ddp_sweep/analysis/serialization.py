@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["json_pieces", "ranking_to_frame", "ranking_to_json"]
 
-_NOT_IN_JSON = frozenset({"configuration_id", "distinction", "look", "name", "same_updates_as"})
+_NOT_IN_JSON = frozenset(
+    {"configuration_id", "distinction", "look", "name", "refuted", "same_updates_as"}
+)
 _CONFIGURATION_FIELDS = tuple(
     field.name
     for field in dataclasses.fields(RankedConfiguration)

@@ -106,7 +106,11 @@ def seeds_for_undecided(ranking: Ranking, seeds: tuple[int, ...]) -> SeedAdditio
             "the sweep file has neither quality.margins nor quality.floors, so no number of seeds "
             "decides; leave out --only undecided to measure every speedup more closely"
         )
-    undecided = [e for e in ranking.configurations if e.verdict is Verdict.INCONCLUSIVE]
+    undecided = [
+        entry
+        for entry in ranking.configurations
+        if entry.verdict is Verdict.INCONCLUSIVE and not entry.refuted
+    ]
     if not undecided:
         return None
     return SeedAddition(

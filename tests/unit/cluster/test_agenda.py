@@ -137,6 +137,22 @@ def test_nothing_is_added_where_nothing_is_undecided(tmp_path: Path) -> None:
     assert len(book.additions) == 1
 
 
+def test_no_seeds_go_to_what_fresh_seeds_have_refuted(tmp_path: Path) -> None:
+    """It stays as it is however many more it gets."""
+    spec = sweep(margin=0.5)
+    folder, book = folder_of(tmp_path, spec, finished(planned(spec).trials))
+    assert look(folder, spec, book, confirm_seeds=3) is None
+    confirming = [trial for trial in planned(spec, book).trials if trial.seed > 4]
+    write_folder(tmp_path, finished(confirming, train_time_s=10.0))
+    entry = next(e for e in rank(tmp_path).configurations if e.world_size == 4)
+    assert entry.verdict == "inconclusive", "the test's own premise"
+
+    said = look(folder, spec, book, more_seeds=5, only="undecided")
+
+    assert said is not None
+    assert "No configuration is undecided" in said
+
+
 def test_seeds_are_added_to_results_and_only_once_the_ones_before_are_done(tmp_path: Path) -> None:
     spec = sweep()
     folder, book = folder_of(tmp_path / "new", spec, [])
