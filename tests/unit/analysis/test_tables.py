@@ -161,7 +161,7 @@ def test_what_no_verdict_rests_on_changes_nothing(tmp_path: Path) -> None:
     for record in records:
         record.update(recall=0.75, confusion_matrix=[[300, 10], [12, 38]])
     whole = frame(records).drop(columns="final")
-    write_table(tmp_path / "trials.parquet", whole.assign(notes="mine", straggler_ratio=7.0))
+    write_table(tmp_path / "trials.parquet", whole.assign(notes="mine", startup_time_s=7.0))
     options: dict[str, Any] = {"margins": {"accuracy": 0.01, "recall": 0.02}}
 
     assert (
