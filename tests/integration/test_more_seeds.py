@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from ddp_sweep.analysis import rank
 from ddp_sweep.results import SeedPurpose, load_results
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -20,7 +21,7 @@ workload: ddp_sweep.workloads.breast_cancer:BreastCancer
 sweep: {world_size: [1], global_batch_size: [16, 64]}
 seeds: 3
 training: {epochs: 1, learning_rate: 0.05, reference_batch_size: 16, evaluations: 1}
-quality: {margins: {accuracy: 0.5}}
+quality: {margins: {accuracy: 0.5}, confirm_seeds: 3}
 baseline: {world_size: 1, global_batch_size: 16}
 """
 
@@ -44,23 +45,23 @@ def ran(trials: pd.DataFrame) -> set[tuple[int, int]]:
 
 def test_seeds_that_are_added_run_once_and_beside_those_that_were_there(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SWEEP)
-    run(tmp_path)
-    swept = load_results(tmp_path / "out").trials
-    assert ran(swept) == {(batch, seed) for batch in (16, 64) for seed in range(3)}
-
+    run(tmp_path)  # the confirmation follows in the same session
     run(tmp_path, "--more-seeds", "1")
-    run(tmp_path, "--set", "quality.confirm_seeds=2")
-    again = run(tmp_path, "--set", "quality.confirm_seeds=2")
+    again = run(tmp_path)
 
     results = load_results(tmp_path / "out")
-    assert ran(results.trials) == {(batch, seed) for batch in (16, 64) for seed in range(6)}
+    assert ran(results.trials) == {(batch, seed) for batch in (16, 64) for seed in range(7)}
     assert (results.trials["attempt"] == 1).all()
-    assert [addition.purpose for addition in results.additions] == [
-        SeedPurpose.SWEEP,
-        SeedPurpose.MORE_SEEDS,
-        SeedPurpose.CONFIRMATION,
+    assert [(addition.purpose, addition.seeds) for addition in results.additions] == [
+        (SeedPurpose.SWEEP, (0, 1, 2)),
+        (SeedPurpose.CONFIRMATION, (3, 4, 5)),
+        (SeedPurpose.MORE_SEEDS, (6,)),
     ]
-    assert results.trials["session_id"].nunique() == 3
-    assert "All 12 trials were done" in again.stderr
-    winner = YAML(typ="safe", pure=True).load((tmp_path / "out" / "_winner.yaml").read_text())
-    assert winner["settings"]["global_batch_size"] == 64
+    assert results.trials["session_id"].nunique() == 2
+    assert "All 14 trials were done" in again.stderr
+    recommended = rank(tmp_path / "out").recommendation
+    winner = tmp_path / "out" / "_winner.yaml"
+    assert winner.exists() == (recommended.fastest is not None)
+    if recommended.fastest is not None:
+        written = YAML(typ="safe", pure=True).load(winner.read_text())
+        assert written["settings"] == recommended.settings
