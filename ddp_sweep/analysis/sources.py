@@ -86,8 +86,7 @@ def open_source(
             f"{path} is no results folder: it has neither trials/ nor {folder.spec_file.name}"
             f"{hint or '; give the folder that `ddp-sweep run` wrote, or a file'}"
         )
-    # Curves of single steps are large and have no part in a ranking.
-    return _from_results(folder.read(("trials", "evals")), selection)
+    return _from_results(folder.read(), selection)
 
 
 def _from_results(results: Results, selection: Selection) -> Source:
