@@ -35,7 +35,9 @@ def find_twins(measured: Measurements, reference: Integers) -> Integers:
     exact = _repeats_updates(measured)
     if not exact.any():
         return twins
-    code = pd.Series(texts(measured.runs, "code_version")).groupby(measured.configuration)
+    # The hash of the source counts; a commit elsewhere in the repository changes no update.
+    hashes = pd.Series(texts(measured.runs, "code_version")).str.rpartition(":")[2]
+    code = hashes.groupby(measured.configuration)
     exact &= (code.nunique() == 1).reindex(range(measured.count), fill_value=False).to_numpy()
     keys = measured.settings[list(_SAME)].assign(code_version=code.first(), reference=reference)
     members = np.flatnonzero(exact)

@@ -144,6 +144,13 @@ def test_the_same_updates_need_no_seeds() -> None:
     assert ranking.recommendation.fastest is entry
 
 
+def test_a_commit_that_leaves_the_source_alone_changes_no_update() -> None:
+    _, records = twins(code_version="a1b2:source")
+    records[0]["code_version"] = "c3d4:source"
+
+    assert find(rank(frame(records)), 2).evidence is Evidence.SAME_UPDATES
+
+
 @pytest.mark.parametrize(
     "change",
     [
