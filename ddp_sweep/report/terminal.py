@@ -48,6 +48,8 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     view = view_ranking(ranking)
     console.print()
     console.print(Text(view.heading, style="bold"))
+    for level in view.levels:
+        console.print(Text(level))
     console.print()
     table = _fitting_table(view, console)
     if table is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +22,11 @@ __all__ = ["MetricColumn", "RankingView", "RowView", "Tone", "view_ranking"]
 
 _SHOWN_WITHOUT_MARGINS = ("accuracy", "recall", "perplexity", "val_loss", "rmse", "mae")
 _LONGEST_TABLE = 20
+_FLOOR_WORDS = {
+    Verdict.NON_INFERIOR: "met",
+    Verdict.INFERIOR: "not met",
+    Verdict.INCONCLUSIVE: "not yet known",
+}
 
 
 class Tone(StrEnum):
@@ -67,6 +72,8 @@ class RankingView:
 
     heading: str
     """What speed and quality are relative to."""
+    levels: tuple[str, ...]
+    """How good the quality reference is itself, and what is demanded at least."""
     sizes_title: tuple[str, str]
     metric_columns: tuple[MetricColumn, ...]
     rows: tuple[RowView, ...]
@@ -91,6 +98,7 @@ def view_ranking(ranking: Ranking) -> RankingView:
     rows = [_row(entry, size, metrics, ranking) for entry, size in zip(shown, sizes, strict=True)]
     return RankingView(
         heading=_heading(ranking),
+        levels=(*_reference_level(ranking, metrics), *_floor_levels(ranking)),
         sizes_title=(
             ("workers x batch", "= global batch")
             if _all_batches(shown)
@@ -114,6 +122,28 @@ def _heading(ranking: Ranking) -> str:
     if speed == quality:
         return f"Speedup in {time}, and {what}, against {speed}"
     return f"Speedup in {time} against {speed}; {what} against {quality}"
+
+
+def _reference_level(ranking: Ranking, metrics: Sequence[str]) -> Iterator[str]:
+    """A difference alone says nothing of a model that is useless to begin with."""
+    reference = ranking.reference
+    found = {name: reference.metrics[name].value for name in metrics if name in reference.metrics}
+    known = [f"{_title(name)} {value:.4g}" for name, value in found.items() if value is not None]
+    if known:
+        yield f"{reference.name} itself: {', '.join(known)}"
+
+
+def _floor_levels(ranking: Ranking) -> Iterator[str]:
+    """Each floor, with the configurations by what is known of them."""
+    for name in ranking.reference.floors:
+        said: dict[str, list[str]] = {words: [] for words in _FLOOR_WORDS.values()}
+        for entry in ranking.configurations[:_LONGEST_TABLE]:
+            check = entry.floors[name]
+            if check.value is not None:
+                words = _FLOOR_WORDS.get(check.verdict, "not yet known")
+                said[words].append(f"{entry.name} {check.value:.3g}")
+        listed = "; ".join(f"{words}: {', '.join(who)}" for words, who in said.items() if who)
+        yield f"{name} must be at least {ranking.reference.floors[name].floor:g}. {listed}".strip()
 
 
 def _metrics(ranking: Ranking) -> list[str]:

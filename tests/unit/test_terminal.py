@@ -52,6 +52,26 @@ def row(ranking: Ranking, sizes: str) -> RowView:
     return found
 
 
+def test_how_good_the_reference_is_and_what_is_demanded_stand_above_the_table() -> None:
+    cells = [
+        Cell(world_size=1, batch=64, seconds=12),
+        Cell(world_size=2, batch=64, seconds=6, accuracy=0.8),
+    ]
+    records = rows(cells)
+    ranking = rank(frame(records), margins=MARGINS, floors={"accuracy": 0.9})
+    mean = sum(record["accuracy"] for record in records if record["world_size"] == 1) / 5
+
+    level, floor = view_ranking(ranking).levels
+
+    assert level == f"1 worker x 64 itself: accuracy {mean:.4g}"
+    assert re.fullmatch(
+        r"accuracy must be at least 0\.9\. met: 1 worker x 64 0\.9\d+; "
+        r"not met: 2 workers x 64 \(global batch 128\) 0\.[78]\d+",
+        floor,
+    )
+    assert level in printed(ranking, 100)
+
+
 @pytest.mark.parametrize(
     ("sizes", "outcome", "tone"),
     [
