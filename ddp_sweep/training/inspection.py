@@ -21,6 +21,7 @@ from ddp_sweep.workload import (
     Task,
     Workload,
     WorkloadFactory,
+    class_names,
     declared_metrics,
     directions,
 )
@@ -116,13 +117,13 @@ def inspect_for(
     Raises:
         WorkloadError: As :func:`inspect_workload` does; or a parameter is never used, which
             several workers would wait for.
-        SpecError: A metric is named that the workload lacks, or an axis is swept that the
+        SpecError: A metric or class is named that the workload lacks, or an axis is swept that the
             workload's own optimizer or scheduler makes void.
     """
     facts = inspect_workload(
         factory, options, spec.data, loading_processes=_has_loading_processes(spec)
     )
-    spec.require_metrics(facts.metrics)
+    spec.require_metrics(facts.metrics, class_names(facts.task))
     _check_floors(spec, facts)
     void = [key for key in facts.replaced_settings if key in spec.sweep.axes]
     if void:

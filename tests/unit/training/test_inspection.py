@@ -176,6 +176,13 @@ def test_declared_metrics_may_stand_in_targets_margins_and_floors() -> None:
         inspect_for(_quality(margins={"metric_hit": 0.1}), _Scored, {})
 
 
+def test_a_floor_on_a_class_that_the_workload_lacks_is_refused_before_the_sweep() -> None:
+    named = {"task": Multiclass(3, ("cat", "dog", "owl"))}
+    inspect_for(_quality(floors={"recall[dog]": 0.5, "recall[2]": 0.5}), Small, named)
+    with pytest.raises(SpecError, match=r'no class "dogs".*did you mean "dog"'):
+        inspect_for(_quality(floors={"recall[dogs]": 0.5}), Small, named)
+
+
 def test_variants_must_agree_on_the_direction_of_a_metric() -> None:
     up, down = (
         inspect_workload(_Scored, {"higher_is_better": better}) for better in (True, False)
