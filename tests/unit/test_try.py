@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddp_sweep.report.tryout_view import _loss
+from ddp_sweep.training.tried import Tryout
 
 ROOT = Path(__file__).parents[2]
 
@@ -205,3 +213,16 @@ def test_plan_predicts_from_a_try_out(
     # Another version of the workload may take another time.
     written(sweep.parent, line="targets = targets + 0")
     assert estimate() == unknown
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=6, max_size=40))
+def test_the_figures_shown_go_where_the_sentence_says(losses: list[float]) -> None:
+    steps = SimpleNamespace(losses=losses)
+    sentence = _loss(cast("Tryout", steps))
+    shown = re.search(r"average (\S+) in the first \d+ steps, (\S+) in the last", sentence)
+    assert shown
+    first, last = map(float, shown.groups())
+    if sentence.startswith("going down"):
+        assert last < first
+    if sentence.startswith("going up"):
+        assert last > first
