@@ -121,7 +121,7 @@ class OneArgument(Sound):
         return outputs.sum()
 
 
-@fault("an unknown option", "workload_options", "'widht'", "takes: width", widht=3)
+@fault("an unknown option", "workload_options", "widht", "allowed: width", widht=3)
 class Options(Sound):
     def __init__(self, width: int = 3) -> None:
         self.width = width

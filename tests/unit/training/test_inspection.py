@@ -85,7 +85,7 @@ EMPTY = TensorDataset(torch.ones(0, 4), torch.ones(0).long())
         (OwnStep, {"step": torch.ones(())}, r"expected LossSum\(total, weight\), got a tensor"),
         (OwnStep, {"step": LossSum(torch.ones(2), 1.0)}, r"a scalar tensor, got .* shape \[2\]"),
         (TwoMissing, {}, "TwoMissing lacks build_data, loss"),
-        (Digits, {"chanels": 3}, "unexpected keyword argument 'chanels'"),
+        (Digits, {"chanels": 3}, 'chanels: unknown option; did you mean "channels"'),
     ],
 )
 def test_what_is_wrong_with_a_workload_is_said_before_anything_starts(
