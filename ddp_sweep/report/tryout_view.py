@@ -141,6 +141,7 @@ def _rows(tried: Tryout) -> Iterator[tuple[str, str]]:
         "data",
         f"{tried.train_samples:,} samples to train on, {tried.validation_samples:,} to validate",
     )
+    yield from tried.described.items()
     yield from ((tensor.name, _shape(tensor)) for tensor in tried.tensors)
     trained = tried.trainable_parameters
     share = "all trained" if trained == tried.parameters else f"{trained:,} of them trained"

@@ -129,6 +129,7 @@ def try_out(
         parameters=sum(size for size, _ in sizes),
         trainable_parameters=sum(size for size, trained in sizes if trained),
         report=report,
+        described=watch.described(),
         seconds=time.perf_counter() - began,
         warnings=(
             *dict.fromkeys(str(one.message) for one in caught),

@@ -51,6 +51,9 @@ class Mine:
     def build_data(self):
         return Rows(600), Rows(3_000)
 
+    def describe(self):
+        return {"rows": "sorted by class"}
+
     def collate(self, samples):
         return torch.stack([s["x"] for s in samples]), torch.stack([s["y"] for s in samples])
 
@@ -106,6 +109,7 @@ def test_it_says_what_a_newcomer_needs_to_know(sweep: Path) -> None:
     for words in (
         "task multiclass, 3 classes",
         "600 samples to train on, 3,000 to validate",
+        "rows sorted by class",
         "model input [16, 4] float32",
         "model output [16, 3] float32",
         "targets [16] int64",

@@ -25,6 +25,7 @@ from ddp_sweep.workload import (
     class_names,
 )
 from ddp_sweep.workloads.table.columns import choose_columns
+from ddp_sweep.workloads.table.description import describe_table
 from ddp_sweep.workloads.table.encoding import Encoder
 from ddp_sweep.workloads.table.labels import read_labels
 from ddp_sweep.workloads.table.leaks import find_leaks
@@ -122,6 +123,10 @@ class Table:
             warnings.warn(note, DataWarning, stacklevel=2)
         return self._table.train, self._table.validation
 
+    def describe(self) -> dict[str, str]:
+        """How each column was read, missing values, labels on both sides, where a split cuts."""
+        return dict(self._table.description)
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each row; of a regression the squared error in label deviations."""
         if isinstance(self.task, Binary):
@@ -151,6 +156,7 @@ class _ReadTable:
     centre: float
     scale: float
     notes: tuple[str, ...]
+    description: Mapping[str, str]
 
 
 def _read(options: TableOptions) -> _ReadTable:
@@ -188,6 +194,7 @@ def _read_once(options: TableOptions, changed: int) -> _ReadTable:  # noqa: ARG0
             *columns.notes,
             *find_leaks(frame, columns, labels, train, validation),
         ),
+        description=describe_table(frame, options, columns, labels, (train, validation)),
     )
 
 

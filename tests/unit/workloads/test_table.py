@@ -150,9 +150,47 @@ def test_time_and_group_splits_keep_their_word(table: Build) -> None:
 
 
 def test_what_decides_the_split_is_no_feature_and_this_is_said(table: Build) -> None:
-    [note] = warned(table(customers(), split={"by": "group", "column": "shop"}))
+    workload = table(customers(), split={"by": "group", "column": "shop"})
 
-    assert "column 'shop' decides the split and was left out of the features" in note
+    assert not warned(workload)
+    assert workload.describe()["left out"] == "day, shop (decides the split)"
+
+
+def test_how_a_table_was_read_is_described(table: Build) -> None:
+    frame = customers()
+    said = table(frame, split={"by": "time", "column": "day"}, drop=[]).describe()
+    late = frame.sort_values("day").index[-40:]
+    early = frame.index.difference(late)
+    missing = frame.isna().sum()
+
+    assert said["numbers"] == f"age ({missing['age']} missing), visits, shop"
+    assert said["categories"] == f"plan 3 ({missing['plan']} missing), paperless 2"
+    assert f"validation from day {frame.loc[late, 'day'].min()}: 160 rows" in said["split"]
+    positives = [(frame.loc[rows, "left"] == "yes").sum() for rows in (early, late)]
+    assert said["label"] == (
+        f"left: yes in {positives[0]} of 160 training rows, in {positives[1]} of 40 "
+        "validation rows"
+    )
+
+
+def test_ids_that_repeat_are_warned_of_and_few_categories_are_not(table: Build) -> None:
+    frame = customers()
+    for count, is_id in ((10, False), (20, False), (21, True), (60, True)):
+        names = [f"c{row % count}" for row in range(ROWS)]
+        notes = warned(table(frame.assign(card=names)))
+        assert [f"column 'card' has {count} categories" in note for note in notes] == [
+            True
+        ] * is_id
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%dT%H:%M:%S"])
+def test_dates_as_text_are_refused_unless_they_are_called_names(table: Build, form: str) -> None:
+    days = pd.date_range("2026-01-01", periods=ROWS, freq="D").strftime(form)
+    frame = customers().assign(day=days)
+    with pytest.raises(WorkloadError, match=r"'day' holds dates as text.*drop: \[day\]"):
+        table(frame, drop=[])
+    assert table(frame, drop=[], categorical="day")
+    assert table(frame.assign(day="1.2.3"), drop=[])
 
 
 def test_a_label_in_disguise_is_named(table: Build) -> None:
