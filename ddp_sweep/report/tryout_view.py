@@ -242,6 +242,12 @@ def _own_warnings(tried: Tryout) -> Iterator[str]:
             f"{waited / busy:.0%} of the training time was waiting for samples: load faster, keep "
             "the data in memory as a TensorDataset, or set data.loader_workers"
         )
+    if report.train_val_overlap:
+        yield (
+            f"{report.train_val_overlap:,} of {report.eval_samples or tried.validation_samples:,} "
+            "validation samples are training samples as well: validation flatters the model; "
+            "remove them from one of the two sets"
+        )
     if tried.trainable_parameters == 0:
         yield "no parameter of the model is trained"
 

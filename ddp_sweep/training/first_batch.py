@@ -29,6 +29,7 @@ from ddp_sweep.training.step_checks import (
     describe,
     describe_batch,
 )
+from ddp_sweep.training.suspicions import warn_of_mean, warn_of_unseeded_chance
 from ddp_sweep.workload import (
     Binary,
     EvaluationOutput,
@@ -101,6 +102,9 @@ def try_members(
     check_model(model)
     batch = _first_batch(workload, train, "training", data, loading_processes, augment=True)
     held_out = _first_batch(workload, validation, "validation", data, loading_processes)
+    warn_of_unseeded_chance(workload, train)
+    augmented = BatchSource(train, workload, data, _CPU, augmentation_seed=0)
+    warn_of_mean(workload, model, augmented.fetch, min(_SAMPLES, len(train)))  # type: ignore[arg-type]
     output = _evaluate(workload, model, held_out, min(_SAMPLES, len(validation)))  # type: ignore[arg-type]
     total = _train(workload, model, batch)
     unused = _check_gradients(model, total)

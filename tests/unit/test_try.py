@@ -117,6 +117,8 @@ def test_it_says_what_a_newcomer_needs_to_know(sweep: Path) -> None:
         "loss going down",
         # Evenly spaced, though the set is sorted by class: otherwise recall would be 1/3 at most.
         "(on 2,000 of the samples)",
+        # Samples of one class are equal here.
+        "2,000 of 2,000 validation samples are training samples as well",
         f"It runs. Next: ddp-sweep plan {sweep}",
     ):
         assert words in page
