@@ -203,3 +203,18 @@ def test_variants_must_agree_on_the_direction_of_a_metric() -> None:
 def test_a_metric_that_cannot_be_one_is_refused(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Metric(*arguments)
+
+
+class _FloatsThatAreConverted(Small):
+    """Nothing is wrong with it."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets.long())
+
+    def build_data(self) -> Any:
+        samples = [(torch.ones(4), float(row % 3)) for row in range(6)]
+        return samples, samples
+
+
+def test_labels_that_the_loss_converts_are_not_refused() -> None:
+    assert inspect_workload(_FloatsThatAreConverted, {}).train_samples == 6
