@@ -121,7 +121,7 @@ class OneArgument(Sound):
         return outputs.sum()
 
 
-@fault("an unknown option", "workload_options", "'widht'", "takes: width", widht=3)
+@fault("an unknown option", "workload_options", "widht", "allowed: width", widht=3)
 class Options(Sound):
     def __init__(self, width: int = 3) -> None:
         self.width = width
@@ -463,3 +463,64 @@ class Unpicklable(OwnStep):
 
     def build_data(self) -> Any:
         return tuple(OneByOne(list(data)) for data in super().build_data())
+
+
+class SilentModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> None:
+        self.layer(inputs)
+
+
+@fault("forward returns nothing", "the model returned None", "end with `return`")
+class SilentForward(Sound):
+    def build_model(self) -> Any:
+        return SilentModel()
+
+
+def one_by_one(*samples: Any) -> Callable[[object], Any]:
+    return lambda _self: (OneByOne(list(samples)),) * 2
+
+
+ONES = torch.ones(4)
+
+
+@fault("__getitem__ returns nothing", "training set (OneByOne): __getitem__ returned None")
+class SilentSamples(Sound):
+    build_data = one_by_one(None, None)
+
+
+@fault("a part of a sample is None", "training set (OneByOne): element 1 of the sample", "is None")
+class SilentLabels(Sound):
+    build_data = one_by_one((ONES, None), (ONES, None))
+
+
+@fault("collate returns nothing", "collate: returned None")
+class SilentCollate(Sound):
+    def collate(self, _samples: Any) -> None:
+        return None
+
+
+@fault("labels of a data set are outside the classes", "labels lie between 0 and 3", "from 0 to 2")
+class FarLabelsOneByOne(Sound):
+    build_data = one_by_one((ONES, 0), (ONES, 3))
+
+
+@fault("labels of a data set are fractions", "labels lie between 0.0 and 0.5", "whole numbers")
+class FractionsOneByOne(Sound):
+    build_data = one_by_one((ONES, 0.0), (ONES, 0.5))
+
+
+@fault("labels of a data set are floats", "labels are of dtype float64", "labels.long()")
+class FloatsOneByOne(Sound):
+    build_data = one_by_one((ONES, 0.0), (ONES, 2.0))
+
+
+@fault("scores are NaN", "EvaluationOutput.scores hold NaN")
+class ScoresOfNan(Sound):
+    def evaluation_step(self, _model: nn.Module, batch: Any) -> EvaluationOutput:
+        targets = batch[1]
+        scores = torch.full((len(targets), 3), math.nan)
+        return EvaluationOutput(torch.tensor(1.0), len(targets), targets, scores, targets)

@@ -16,7 +16,7 @@ from ddp_sweep.report.durations import duration
 from ddp_sweep.schema import Status
 from ddp_sweep.training.tried import TensorFacts, Tryout
 
-__all__ = ["Trend", "TryoutView", "loss_trend", "print_tryout", "view_tryout"]
+__all__ = ["LossChange", "Trend", "TryoutView", "loss_change", "print_tryout", "view_tryout"]
 
 _SHOWN_METRICS = (
     "accuracy",
@@ -54,24 +54,38 @@ class TryoutView:
     conclusion: str
 
 
-def loss_trend(losses: Sequence[float]) -> Trend:
-    """Compare the last third of the losses with the first, against how much they scatter.
+@dataclass(frozen=True)
+class LossChange:
+    """Mean training losses of the first and of the last steps, and where they go."""
+
+    trend: Trend
+    first: float = math.nan
+    last: float = math.nan
+    steps: int = 0
+    """Steps that each of the means is of."""
+
+
+def loss_change(losses: Sequence[float]) -> LossChange:
+    """Compare the mean of the last third of the losses with that of the first.
+
+    A change counts from twice its standard error, by how much the losses scatter.
 
     Examples:
-        >>> loss_trend([2.3, 2.2, 2.1, 1.9, 1.8, 1.6])
+        >>> loss_change([2.3, 2.2, 2.1, 1.9, 1.8, 1.6]).trend
         <Trend.DOWN: 'going down'>
-        >>> loss_trend([2.3, 2.1, 2.4, 2.2, 2.3, 2.2])
+        >>> loss_change([2.3, 2.1, 2.4, 2.2, 2.3, 2.2]).trend
         <Trend.FLAT: 'not clearly going down'>
     """
     third = len(losses) // 3
     if third < 2 or not all(map(math.isfinite, losses)):
-        return Trend.UNKNOWN
+        return LossChange(Trend.UNKNOWN)
     first, last = losses[:third], losses[-third:]
-    change = statistics.fmean(last) - statistics.fmean(first)
+    begin, end = statistics.fmean(first), statistics.fmean(last)
     scatter = math.sqrt((statistics.variance(first) + statistics.variance(last)) / third)
-    if abs(change) <= 2 * scatter:
-        return Trend.FLAT
-    return Trend.DOWN if change < 0 else Trend.UP
+    trend = Trend.FLAT
+    if abs(end - begin) > 2 * scatter:
+        trend = Trend.DOWN if end < begin else Trend.UP
+    return LossChange(trend, begin, end, third)
 
 
 def view_tryout(tried: Tryout, sweep_file: str) -> TryoutView:
@@ -127,6 +141,7 @@ def _rows(tried: Tryout) -> Iterator[tuple[str, str]]:
         "data",
         f"{tried.train_samples:,} samples to train on, {tried.validation_samples:,} to validate",
     )
+    yield from tried.described.items()
     yield from ((tensor.name, _shape(tensor)) for tensor in tried.tensors)
     trained = tried.trainable_parameters
     share = "all trained" if trained == tried.parameters else f"{trained:,} of them trained"
@@ -176,9 +191,20 @@ def _loss(tried: Tryout) -> str:
     losses = tried.losses
     if not losses:
         return "not known"
+    change = loss_change(losses)
+    if change.trend is Trend.UNKNOWN:
+        return f"{change.trend}: {losses[0]:.4g} at first, {losses[-1]:.4g} at step {len(losses)}"
     return (
-        f"{loss_trend(losses)}: {losses[0]:.4g} at first, {losses[-1]:.4g} at step {len(losses)}"
+        f"{change.trend}: on average {_close(change.first, change.last)} in the first "
+        f"{change.steps} steps, {_close(change.last, change.first)} in the last {change.steps} "
+        f"of {len(losses)}"
     )
+
+
+def _close(value: float, other: float) -> str:
+    """Four digits, or all where four would show two different values as the same."""
+    same = value != other and f"{value:.4g}" == f"{other:.4g}"
+    return f"{value!r}" if same else f"{value:.4g}"
 
 
 def _validation(tried: Tryout) -> str:
@@ -194,7 +220,7 @@ def _validation(tried: Tryout) -> str:
 
 
 def _own_warnings(tried: Tryout) -> Iterator[str]:
-    report, trend = tried.report, loss_trend(tried.losses)
+    report, trend = tried.report, loss_change(tried.losses).trend
     rate = tried.trial.learning_rate
     if report.status is Status.DIVERGED:
         yield f"a loss is no finite number; try a smaller learning rate than {rate:g}"
@@ -215,6 +241,12 @@ def _own_warnings(tried: Tryout) -> Iterator[str]:
         yield (
             f"{waited / busy:.0%} of the training time was waiting for samples: load faster, keep "
             "the data in memory as a TensorDataset, or set data.loader_workers"
+        )
+    if report.train_val_overlap:
+        yield (
+            f"{report.train_val_overlap:,} of {report.eval_samples or tried.validation_samples:,} "
+            "validation samples are training samples as well: validation flatters the model; "
+            "remove them from one of the two sets"
         )
     if tried.trainable_parameters == 0:
         yield "no parameter of the model is trained"

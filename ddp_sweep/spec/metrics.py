@@ -7,7 +7,7 @@ is checked once the workload is loaded.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -17,6 +17,8 @@ __all__ = [
     "CUSTOM_PREFIX",
     "METRICS",
     "Metric",
+    "class_number",
+    "class_problem",
     "floor_problem",
     "margin_problem",
     "split_class",
@@ -76,6 +78,30 @@ def split_class(name: str) -> tuple[str, str | None]:
     """
     match = _CLASS_OF.fullmatch(name)
     return (match["metric"], match["class"]) if match else (name, None)
+
+
+def class_number(label: str, classes: Sequence[str]) -> int | None:
+    """Number of the class that a margin or floor names: a name first, else a number.
+
+    Examples:
+        >>> class_number("fraud", ["fraud", "ok"]), class_number("1", ["fraud", "ok"])
+        (0, 1)
+        >>> class_number("2", ["fraud", "ok"]) is None
+        True
+    """
+    if label in classes:
+        return list(classes).index(label)
+    number = int(label) if label.isdecimal() else len(classes)
+    return number if number < len(classes) else None
+
+
+def class_problem(name: str, classes: Sequence[str]) -> str | None:
+    """What is wrong with the class in ``recall[fraud]``, in words; None if nothing is."""
+    label = split_class(name)[1]
+    if label is None or class_number(label, classes) is not None:
+        return None
+    wrong = f'this workload has no class "{label}": {unknown_name("class", label, classes)}'
+    return f"{wrong}, or their numbers 0 to {len(classes) - 1}"
 
 
 def target_problem(name: str, value: object) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ddp_sweep.errors import SpecError, SpecProblem
 from ddp_sweep.spec.axes import SweepAxes
 from ddp_sweep.spec.document import KeyPath, Places, dotted
-from ddp_sweep.spec.metrics import split_class
+from ddp_sweep.spec.metrics import class_problem, split_class
 from ddp_sweep.spec.nearest import unknown_name
 from ddp_sweep.spec.rules import broken_rules
 from ddp_sweep.spec.sections import (
@@ -74,14 +74,17 @@ class SweepSpec(Section):
         """A problem with the setting at ``path``, with the file and line that gave it."""
         return self._places.problem(path, message)
 
-    def require_metrics(self, available: Iterable[str]) -> None:
-        """Refuse targets, margins and floors on metrics that the workload's task lacks.
+    def require_metrics(
+        self, available: Iterable[str], classes: Sequence[str] | None = None
+    ) -> None:
+        """Refuse targets, margins and floors on metrics or classes that the workload lacks.
 
         Args:
             available: Names of the metrics that the workload yields.
+            classes: Names of its classes in label order; None where it has none.
 
         Raises:
-            SpecError: Names each such metric and those the workload has.
+            SpecError: Names each such metric or class and those the workload has.
         """
         names = list(available)
         asked: list[tuple[str, str]] = [
@@ -96,6 +99,11 @@ class SweepSpec(Section):
             )
             for section, name in asked
             if split_class(name)[0] not in names
+        ]
+        problems += [
+            self.problem(("quality", section, name), wrong)
+            for section, name in asked
+            if (wrong := class_problem(name, classes or ())) and split_class(name)[0] in names
         ]
         if problems:
             raise SpecError(problems)

@@ -131,6 +131,8 @@ def _forward(
     inputs, targets = batch
     with _autocast(device, precision):
         outputs = model(inputs)
+    if outputs is None:
+        raise WorkloadError("the model returned None; does its forward end with `return`?")
     if not isinstance(outputs, Tensor):
         raise WorkloadError(
             f"the model returned {describe(outputs)}; expected a tensor. For other outputs write "

@@ -28,7 +28,10 @@ from ddp_sweep.training.step_checks import (
     check_tokens,
     describe,
     describe_batch,
+    refuse_none,
+    with_label_kind,
 )
+from ddp_sweep.training.suspicions import warn_of_mean, warn_of_unseeded_chance
 from ddp_sweep.workload import (
     Binary,
     EvaluationOutput,
@@ -64,10 +67,15 @@ class _NamedModel(nn.Module):
         self._batch = batch
 
     def forward(self, inputs: Any) -> Any:  # noqa: ANN401 - whatever the user's model takes
+        targets = self._batch[1]
+        # Of training, soft labels are nobody's fault; validation counts classes.
+        whole = not (self._model.training and targets.is_floating_point())
+        if whole and targets.dim() > 0:
+            check_labels(self._task, targets)
         outputs = called("the model", lambda: self._model(inputs), (inputs,))
         # Before the loss, which on a GPU would end the whole process.
         if isinstance(self._task, LanguageModel) and isinstance(outputs, Tensor):
-            check_tokens(self._task, self._batch[1], outputs.shape[-1])
+            check_tokens(self._task, targets, outputs.shape[-1])
         return outputs
 
 
@@ -101,6 +109,9 @@ def try_members(
     check_model(model)
     batch = _first_batch(workload, train, "training", data, loading_processes, augment=True)
     held_out = _first_batch(workload, validation, "validation", data, loading_processes)
+    warn_of_unseeded_chance(workload, train)
+    augmented = BatchSource(train, workload, data, _CPU, augmentation_seed=0)
+    warn_of_mean(workload, model, augmented.fetch, min(_SAMPLES, len(train)))  # type: ignore[arg-type]
     output = _evaluate(workload, model, held_out, min(_SAMPLES, len(validation)))  # type: ignore[arg-type]
     total = _train(workload, model, batch)
     unused = _check_gradients(model, total)
@@ -122,8 +133,11 @@ def _first_batch(
     source = BatchSource(dataset, workload, settings, _CPU, augmentation_seed=seed)
     few = np.arange(min(_SAMPLES, len(source)))
     where = f"the {name} set ({type(dataset).__name__})"
-    called(where, lambda: dataset[0])
+    sample = called(where, lambda: dataset[0])
+    refuse_none(where, sample, in_parts=not hasattr(workload, "collate"))
     batch = called(f"{where}: putting {len(few)} samples into a batch", lambda: source.fetch(few))
+    if batch is None:
+        raise WorkloadError("collate: returned None; does it end with `return`?")
     _check_finite_inputs(batch, name)
     if loading_processes and type(dataset) is not TensorDataset:
         _check_picklable(batch, dataset, where)
@@ -223,7 +237,10 @@ def _evaluate(
     model.eval()
     named = _NamedModel(model, workload.task, batch)
     with torch.no_grad():
-        output: EvaluationOutput = step(model if own else named, batch)
+        try:
+            output: EvaluationOutput = step(model if own else named, batch)
+        except WorkloadError as error:
+            raise with_label_kind(workload.task, batch, error) from error
     where = "evaluation_step: EvaluationOutput"
     if own and len(output.targets) != samples:
         raise WorkloadError(

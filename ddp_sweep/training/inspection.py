@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 from ddp_sweep.errors import SpecError, WorkloadError
 from ddp_sweep.spec import DataSettings, Json, SweepSpec, canonical_json
 from ddp_sweep.spec.metrics import split_class
+from ddp_sweep.spec.nearest import unknown_name
 from ddp_sweep.training.first_batch import try_members
 from ddp_sweep.training.isolation import seed_everything
 from ddp_sweep.training.label_counts import class_counts
@@ -21,6 +22,7 @@ from ddp_sweep.workload import (
     Task,
     Workload,
     WorkloadFactory,
+    class_names,
     declared_metrics,
     directions,
 )
@@ -116,13 +118,13 @@ def inspect_for(
     Raises:
         WorkloadError: As :func:`inspect_workload` does; or a parameter is never used, which
             several workers would wait for.
-        SpecError: A metric is named that the workload lacks, or an axis is swept that the
+        SpecError: A metric or class is named that the workload lacks, or an axis is swept that the
             workload's own optimizer or scheduler makes void.
     """
     facts = inspect_workload(
         factory, options, spec.data, loading_processes=_has_loading_processes(spec)
     )
-    spec.require_metrics(facts.metrics)
+    spec.require_metrics(facts.metrics, class_names(facts.task))
     _check_floors(spec, facts)
     void = [key for key in facts.replaced_settings if key in spec.sweep.axes]
     if void:
@@ -222,10 +224,28 @@ def _check_options(factory: WorkloadFactory, options: Mapping[str, Json]) -> Non
         signature.bind(**options)
     except TypeError as error:
         name = getattr(factory, "__name__", "the workload")
-        allowed = ", ".join(signature.parameters) or "none"
-        raise WorkloadError(
-            f"workload_options: {name} {error}; the options it takes: {allowed}"
-        ) from None
+        wrong = _option_problem(signature, options) or str(error)
+        raise WorkloadError(f"workload_options: {name}: {wrong}") from None
+
+
+def _option_problem(signature: inspect.Signature, options: Mapping[str, Json]) -> str | None:
+    """What is wrong with the names of options, in a sweep file's words."""
+    known = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    for name in options:
+        if name not in known:
+            return f"{name}: {unknown_name('option', name, known or ['none'])}"
+    missing = [
+        name
+        for name, parameter in known.items()
+        if parameter.default is parameter.empty and name not in options
+    ]
+    if not missing:
+        return None
+    return f"{', '.join(missing)} must be given; the options it takes: {', '.join(known)}"
 
 
 def _data(workload: Workload) -> tuple[Dataset[Any], Dataset[Any]]:

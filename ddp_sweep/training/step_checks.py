@@ -29,6 +29,8 @@ __all__ = [
     "describe",
     "describe_batch",
     "listed",
+    "refuse_none",
+    "with_label_kind",
 ]
 
 _MOST_DESCRIBED = 6
@@ -179,12 +181,59 @@ def check_labels(task: Task, labels: Tensor, what: str = "labels") -> None:
         )
 
 
+def with_label_kind(task: Task, batch: Any, error: WorkloadError) -> WorkloadError:  # noqa: ANN401
+    """The error of a step; where labels of a class task are no whole numbers, that comes first."""
+    targets = batch[1] if isinstance(batch, list | tuple) and len(batch) == 2 else None
+    if not isinstance(task, Multiclass) or not isinstance(targets, Tensor):
+        return error
+    if not targets.is_floating_point() or targets.dim() != 1:
+        return error
+    kind = str(targets.dtype).removeprefix("torch.")
+    return WorkloadError(
+        f"labels are of dtype {kind}; losses of a Multiclass task mostly expect int64: give the "
+        f"data set labels.long(), or convert them in loss. What came of it:\n{error}"
+    )
+
+
+def refuse_none(where: str, sample: Any, *, in_parts: bool) -> None:  # noqa: ANN401
+    """Refuse a sample that is None, which is what a function without ``return`` gives.
+
+    Args:
+        where: Of which data set.
+        sample: What ``__getitem__`` returned.
+        in_parts: Whether None is refused within a sample too: no batch can be made of it, unless
+            the workload has a ``collate`` of its own.
+
+    Raises:
+        WorkloadError: Names what returned None.
+    """
+    if sample is None:
+        raise WorkloadError(
+            f"{where}: __getitem__ returned None; does it end with `return`? A sample is expected"
+        )
+    if not in_parts or not isinstance(sample, list | tuple | dict):
+        return
+    parts = sample.items() if isinstance(sample, dict) else enumerate(sample)
+    for key, part in parts:
+        if part is None:
+            raise WorkloadError(
+                f"{where}: element {key!r} of the sample that __getitem__ returned is None; a "
+                "tensor or a number is expected"
+            )
+
+
 def check_probabilities(task: Task, scores: Tensor) -> None:
     """Refuse scores that are no probabilities, such as logits.
 
     Raises:
         WorkloadError: A score lies outside 0 to 1, or is no number.
     """
+    if scores.is_floating_point() and not scores.isfinite().all():
+        what = "NaN" if scores.isnan().any() else "infinity"
+        raise WorkloadError(
+            f"evaluation_step: EvaluationOutput.scores hold {what}; look for a logarithm or a "
+            "division of 0 in the model, or an exponential that overflows"
+        )
     low, high = scores.min().item(), scores.max().item()
     if isinstance(task, Binary | Multiclass) and not (low >= 0 and high <= 1 + 1e-6):
         function = "sigmoid()" if isinstance(task, Binary) else "softmax(dim=1)"

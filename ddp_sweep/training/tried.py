@@ -52,6 +52,8 @@ class Tryout:
     parameters: int
     trainable_parameters: int
     report: RankReport
+    described: Mapping[str, str]
+    """What the workload says of itself, by label."""
     seconds: float
     """The whole try-out."""
     warnings: tuple[str, ...]

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = ["STEPS", "choose_trial", "fine_margin_warnings", "has_gpu_for", "try_
 STEPS = 20
 """Optimizer steps of a try-out."""
 _MOST_EVALUATED = 2_000
+_MOST_NAMED = 10
 _TRAINING = "training and evaluating"
 
 
@@ -128,6 +129,7 @@ def try_out(
         parameters=sum(size for size, _ in sizes),
         trainable_parameters=sum(size for size, trained in sizes if trained),
         report=report,
+        described=watch.described(),
         seconds=time.perf_counter() - began,
         warnings=(
             *dict.fromkeys(str(one.message) for one in caught),
@@ -230,7 +232,15 @@ def _in_words(task: Task) -> str:
     names = class_names(task)
     if isinstance(task, Binary):
         assert names is not None
-        return f"binary, the positive class is {names[task.positive]}"
+        return f"binary, the positive class is {names[task.positive]}{_numbered(names)}"
     if isinstance(task, Multiclass):
-        return f"multiclass, {task.num_classes} classes"
+        return f"multiclass, {task.num_classes} classes{_numbered(names or [])}"
     return "language model" if isinstance(task, LanguageModel) else "regression"
+
+
+def _numbered(names: Sequence[str]) -> str:
+    """Names beside the numbers that floors and margins may use as well, where they differ."""
+    if list(names) == list(map(str, range(len(names)))):
+        return ""
+    shown = [f"{number} = {name}" for number, name in enumerate(names[:_MOST_NAMED])]
+    return f" ({', '.join(shown)}{', ...' if len(names) > _MOST_NAMED else ''})"

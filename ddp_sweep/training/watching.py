@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ddp_sweep.spec import Json, canonical_json
+from ddp_sweep.training.members import called
 from ddp_sweep.training.tried import TensorFacts
 from ddp_sweep.workload import Workload, WorkloadFactory
 
@@ -38,11 +39,20 @@ class Watch:
         self.most_validation_samples: int | None = None
         """A validation set larger than this is cut to evenly spaced samples; None for never."""
         self._model: nn.Module | None = None
+        self._workload: Workload | None = None
 
     @property
     def tensors(self) -> tuple[TensorFacts, ...]:
         """Of the largest training batch seen: model inputs, outputs and targets."""
         return tuple(self._tensors.values())
+
+    def described(self) -> dict[str, str]:
+        """What the last workload says of itself, by label; empty where it says nothing."""
+        describe = getattr(self._workload, "describe", None)
+        said = called("describe", describe) if callable(describe) else None
+        if not isinstance(said, Mapping):
+            return {}
+        return {str(label): str(text) for label, text in said.items()}
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of the last model that was built; empty where none was seen."""
@@ -50,7 +60,7 @@ class Watch:
 
     def __call__(self, **options: Json) -> Workload:
         """A fresh workload that is being watched."""
-        workload = self._factory(**options)
+        workload = self._workload = self._factory(**options)
         wrappers: dict[str, Callable[[Any], Any]] = {
             "build_data": functools.partial(self._build_data, canonical_json(options)),
             "build_model": self._build_model,

@@ -72,6 +72,7 @@ class Workload(Protocol):
       the ``torch.Generator``: it depends on the trial's seed, the epoch and the sample, so the
       batches are the same whatever the number of workers and of loading processes.
     - ``metrics``: a list of `Metric`.
+    - ``describe() -> dict[str, str]``: lines for the page of ``ddp-sweep try``, text by label.
     """
 
     @property

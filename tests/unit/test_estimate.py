@@ -11,7 +11,7 @@ import pytest
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.plan.estimate import MeasuredSpeed, MeasuredTrial, predict
 from ddp_sweep.plan.margins import too_fine_margins
-from ddp_sweep.report.tryout_view import Trend, loss_trend
+from ddp_sweep.report.tryout_view import Trend, loss_change
 from ddp_sweep.spec import parse_spec
 from ddp_sweep.training.tried import SpeedMemory
 
@@ -126,4 +126,10 @@ def test_margins_that_a_sample_or_two_decide(
     ],
 )
 def test_where_the_loss_goes(losses: list[float], trend: Trend) -> None:
-    assert loss_trend(losses) is trend
+    change = loss_change(losses)
+    assert change.trend is trend
+    # The sentence shows these figures, so it can never say down where they rise.
+    if trend is Trend.DOWN:
+        assert change.last < change.first
+    if trend is Trend.UP:
+        assert change.last > change.first

@@ -388,6 +388,22 @@ def test_metrics_that_the_task_lacks_are_refused(write: Write) -> None:
         spec.require_metrics(["accuracy", "recall"])
 
 
+@pytest.mark.parametrize("section", ["margins", "floors"])
+def test_classes_that_the_task_lacks_are_refused(section: str) -> None:
+    classes = ["fraud", "ok"]
+    for right in ("fraud", "ok", "0", "1"):
+        spec = parse_spec(good(quality={section: {f"recall[{right}]": 0.5}}))
+        spec.require_metrics(["recall"], classes)
+    for wrong, said in {
+        "frauds": 'did you mean "fraud"',
+        "xyz": "fraud, ok",
+        "2": "0 to 1",
+    }.items():
+        spec = parse_spec(good(quality={section: {f"recall[{wrong}]": 0.5}}))
+        with pytest.raises(SpecError, match=f'no class "{wrong}".*{said}'):
+            spec.require_metrics(["recall"], classes)
+
+
 def test_every_problem_is_listed_with_its_line_in_the_order_of_the_file(write: Write) -> None:
     file = write(
         "name: digits\n"

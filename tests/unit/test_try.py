@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddp_sweep.report.tryout_view import _loss
+from ddp_sweep.training.tried import Tryout
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +50,9 @@ class Mine:
 
     def build_data(self):
         return Rows(600), Rows(3_000)
+
+    def describe(self):
+        return {"rows": "sorted by class"}
 
     def collate(self, samples):
         return torch.stack([s["x"] for s in samples]), torch.stack([s["y"] for s in samples])
@@ -98,6 +109,7 @@ def test_it_says_what_a_newcomer_needs_to_know(sweep: Path) -> None:
     for words in (
         "task multiclass, 3 classes",
         "600 samples to train on, 3,000 to validate",
+        "rows sorted by class",
         "model input [16, 4] float32",
         "model output [16, 3] float32",
         "targets [16] int64",
@@ -105,6 +117,8 @@ def test_it_says_what_a_newcomer_needs_to_know(sweep: Path) -> None:
         "loss going down",
         # Evenly spaced, though the set is sorted by class: otherwise recall would be 1/3 at most.
         "(on 2,000 of the samples)",
+        # Samples of one class are equal here.
+        "2,000 of 2,000 validation samples are training samples as well",
         f"It runs. Next: ddp-sweep plan {sweep}",
     ):
         assert words in page
@@ -205,3 +219,16 @@ def test_plan_predicts_from_a_try_out(
     # Another version of the workload may take another time.
     written(sweep.parent, line="targets = targets + 0")
     assert estimate() == unknown
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=6, max_size=40))
+def test_the_figures_shown_go_where_the_sentence_says(losses: list[float]) -> None:
+    steps = SimpleNamespace(losses=losses)
+    sentence = _loss(cast("Tryout", steps))
+    shown = re.search(r"average (\S+) in the first \d+ steps, (\S+) in the last", sentence)
+    assert shown
+    first, last = map(float, shown.groups())
+    if sentence.startswith("going down"):
+        assert last < first
+    if sentence.startswith("going up"):
+        assert last > first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,17 @@ from ddp_sweep.workloads.table.options import TableOptions, did_you_mean
 
 __all__ = ["Columns", "choose_columns"]
 
+_LOOKED_AT = 200
+_DATE = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([ T]\d{1,2}:\d.*)?", re.ASCII
+)
+"""Year, month, day in either order, and perhaps a time of day."""
+_NEARLY_ALL = 0.9
+_MANY = 50
+_FEW = 10
+_LARGE_SHARE = 0.1
+"""Categories for each row from which a column of more than a few is taken for one of ids."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -22,7 +34,7 @@ class Columns:
     Attributes:
         numeric: Scaled numbers.
         categorical: Text, booleans and what the sweep file calls categorical.
-        notes: What was left out though nobody asked for it.
+        notes: What a user should look at.
     """
 
     numeric: tuple[str, ...]
@@ -43,10 +55,12 @@ def choose_columns(frame: pd.DataFrame, options: TableOptions) -> Columns:
             neither number nor text, or no feature is left.
     """
     _require_named(frame, options)
-    chosen, notes = _features(frame, options)
+    chosen = _features(frame, options)
     if not chosen:
         raise WorkloadError("no column is left as a feature; see features and drop")
-    numeric, categorical = [], []
+    numeric: list[str] = []
+    categorical: list[str] = []
+    notes: list[str] = []
     for name in chosen:
         column = frame[name]
         _refuse_dates(column)
@@ -56,8 +70,10 @@ def choose_columns(frame: pd.DataFrame, options: TableOptions) -> Columns:
             numeric.append(name)
         else:
             _refuse_nested(column)
+            if name not in (*options.categorical, *(options.features or ())):
+                _refuse_dates_as_text(column)
             categorical.append(name)
-            notes += _numbers_as_text(column)
+            notes += _numbers_as_text(column) or _repeated_ids(column, len(frame))
     return Columns(tuple(numeric), tuple(categorical), tuple(notes))
 
 
@@ -83,19 +99,12 @@ def _named(options: TableOptions) -> Iterator[tuple[str, str]]:
         yield from ((key, name) for name in names)
 
 
-def _features(frame: pd.DataFrame, options: TableOptions) -> tuple[list[str], list[str]]:
+def _features(frame: pd.DataFrame, options: TableOptions) -> list[str]:
     if options.features is not None:
-        return list(options.features), []
-    by = options.split.column
-    notes = []
-    if by is not None and by not in (*options.drop, options.label):
-        notes.append(
-            f"column {by!r} decides the split and was left out of the features: a model would "
-            "learn from it which rows belong together. To use it all the same, list it under "
-            "features; to silence this, under drop"
-        )
-    out = {options.label, by, *options.drop}
-    return [name for name in frame.columns if name not in out], notes
+        return list(options.features)
+    # A model would learn from the column of the split which rows belong together.
+    out = {options.label, options.split.column, *options.drop}
+    return [name for name in frame.columns if name not in out]
 
 
 def _is_boolean(column: pd.Series[Any]) -> bool:
@@ -106,12 +115,41 @@ def _refuse_dates(column: pd.Series[Any]) -> None:
     kinds = pd.api.types
     is_date = kinds.is_datetime64_any_dtype(column) or kinds.is_timedelta64_dtype(column)
     if is_date or kinds.infer_dtype(column, skipna=True) in ("date", "datetime", "time"):
-        name = column.name
+        raise WorkloadError(f"column {column.name!r} holds dates, {_no_feature(column.name)}")
+
+
+def _refuse_dates_as_text(column: pd.Series[Any]) -> None:
+    """As a CSV file holds dates; each would become a category that no later row has."""
+    texts = [value for value in column.dropna().unique()[:_LOOKED_AT] if isinstance(value, str)]
+    if texts and all(_DATE.fullmatch(text.strip()) for text in texts):
         raise WorkloadError(
-            f"column {name!r} holds dates, which say nothing of rows to come as they stand: "
-            f"leave it out (drop: [{name}]), split by it (split: {{by: time, column: {name}}}), "
-            "or write what matters of it (hour, weekday, days since) as columns of numbers"
+            f"column {column.name!r} holds dates as text, such as {texts[0]!r}, "
+            f"{_no_feature(column.name)}. If they are names, list it under categorical"
         )
+
+
+def _no_feature(name: object) -> str:
+    return (
+        f"which say nothing of rows to come as they stand: leave it out (drop: [{name}]), split "
+        f"by it (split: {{by: time, column: {name}}}), or write what matters of it (hour, "
+        "weekday, days since) as columns of numbers"
+    )
+
+
+def _repeated_ids(column: pd.Series[Any], rows: int) -> Sequence[str]:
+    """A sentence where text or categories seem to name customers, cards, devices."""
+    found = int(column.nunique())
+    # What differs in nearly every row is warned of by itself.
+    if found > _NEARLY_ALL * max(1, int(column.notna().sum())):
+        return ()
+    if found <= _MANY and not (found > _FEW and found > _LARGE_SHARE * rows):
+        return ()
+    return (
+        f"column {column.name!r} has {found:,} categories in {rows:,} rows. If it names "
+        "customers, cards or the like, a model learns them by heart: leave it out "
+        f"(drop: [{column.name}]), or keep each on one side (split: {{by: group, column: "
+        f"{column.name}}})",
+    )
 
 
 def _refuse_infinite(column: pd.Series[Any]) -> None:

@@ -14,7 +14,7 @@ from ddp_sweep.workload import Multiclass, Regression, class_names
 from ddp_sweep.workloads.table.labels import Labels
 from ddp_sweep.workloads.table.options import Split
 
-__all__ = ["split_rows"]
+__all__ = ["first_moment", "split_rows"]
 
 Rows = NDArray[np.int64]
 
@@ -59,6 +59,12 @@ def _by_time(column: pd.Series[Any], split: Split) -> tuple[Rows, Rows]:
             f"{1 - split.validation:.0%} of the rows, so nothing would be left to train on"
         )
     return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def first_moment(column: pd.Series[Any], rows: Rows) -> str:
+    """The earliest time among some rows, as it stands in the table."""
+    first = rows[int(np.argmin(_times(column)[rows]))]
+    return str(column.iloc[first])
 
 
 def _times(column: pd.Series[Any]) -> NDArray[Any]:

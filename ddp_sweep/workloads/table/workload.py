@@ -25,11 +25,18 @@ from ddp_sweep.workload import (
     class_names,
 )
 from ddp_sweep.workloads.table.columns import choose_columns
+from ddp_sweep.workloads.table.description import describe_table
 from ddp_sweep.workloads.table.encoding import Encoder
 from ddp_sweep.workloads.table.labels import read_labels
 from ddp_sweep.workloads.table.leaks import find_leaks
 from ddp_sweep.workloads.table.model import TableModel
-from ddp_sweep.workloads.table.options import Scalar, Split, TableOptions
+from ddp_sweep.workloads.table.options import (
+    Scalar,
+    Split,
+    TableOptions,
+    read_names,
+    require_sizes,
+)
 from ddp_sweep.workloads.table.reading import read_table
 from ddp_sweep.workloads.table.splitting import split_rows
 
@@ -44,10 +51,11 @@ class Table:
         label: The column to predict.
         task: ``auto``, ``binary``, ``multiclass`` or ``regression``.
         positive: Of two classes the one whose recall and precision are reported.
-        features: Columns to use; all others if not given.
-        drop: Columns to leave out.
+        features: Columns to use, or the name of one; all others if not given.
+        drop: Columns to leave out, or the name of one.
         categorical: Columns of numbers that are names, such as a postcode.
-        split: ``{by: random | time | group, column: ..., validation: 0.2, seed: 0}``.
+        split: ``{by: random | time | group, column: ..., validation: 0.2, seed: 0}``; also
+            ``random`` alone.
         class_weight: How much a positive row counts in the training loss, a mapping from classes
             to weights, or ``balanced``.
         hidden: Widths of the hidden layers.
@@ -63,30 +71,33 @@ class Table:
         *,
         task: str = "auto",
         positive: Scalar | None = None,
-        features: Sequence[str] | None = None,
-        drop: Sequence[str] = (),
-        categorical: Sequence[str] = (),
-        split: Mapping[str, Any] | None = None,
+        features: Sequence[str] | str | None = None,
+        drop: Sequence[str] | str = (),
+        categorical: Sequence[str] | str = (),
+        split: Mapping[str, Any] | str | None = None,
         class_weight: float | str | Mapping[str, float] | None = None,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] | int = (64, 64),
         embedding: int | None = None,
         dropout: float = 0.0,
         separator: str = ",",
     ) -> None:
+        if not isinstance(path, str | Path):
+            raise WorkloadError(f"path: received {path!r}; allowed: the path of a file")
         options = TableOptions(
             path=Path(path),
-            label=label,
+            label=str(label) if isinstance(label, int) else label,
             task=task,
             positive=positive,
-            features=None if features is None else tuple(features),
-            drop=tuple(drop),
-            categorical=tuple(categorical),
+            features=None if features is None else read_names("features", features),
+            drop=read_names("drop", drop),
+            categorical=read_names("categorical", categorical),
             split=Split.parse(split),
             separator=separator,
         )
+        widths = require_sizes(hidden, embedding, dropout)
         self._table = _read(options)
         self.task = self._table.task
-        self._hidden, self._embedding, self._dropout = hidden, embedding, dropout
+        self._hidden, self._embedding, self._dropout = widths, embedding, dropout
         if class_weight is not None:
             self._weights = _class_weights(class_weight, self._table)
             # Only where rows weigh differently: a sum of weights over all workers takes time.
@@ -111,6 +122,10 @@ class Table:
         for note in self._table.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return self._table.train, self._table.validation
+
+    def describe(self) -> dict[str, str]:
+        """How each column was read, missing values, labels on both sides, where a split cuts."""
+        return dict(self._table.description)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each row; of a regression the squared error in label deviations."""
@@ -141,6 +156,7 @@ class _ReadTable:
     centre: float
     scale: float
     notes: tuple[str, ...]
+    description: Mapping[str, str]
 
 
 def _read(options: TableOptions) -> _ReadTable:
@@ -178,6 +194,7 @@ def _read_once(options: TableOptions, changed: int) -> _ReadTable:  # noqa: ARG0
             *columns.notes,
             *find_leaks(frame, columns, labels, train, validation),
         ),
+        description=describe_table(frame, options, columns, labels, (train, validation)),
     )
 
 

@@ -85,7 +85,7 @@ EMPTY = TensorDataset(torch.ones(0, 4), torch.ones(0).long())
         (OwnStep, {"step": torch.ones(())}, r"expected LossSum\(total, weight\), got a tensor"),
         (OwnStep, {"step": LossSum(torch.ones(2), 1.0)}, r"a scalar tensor, got .* shape \[2\]"),
         (TwoMissing, {}, "TwoMissing lacks build_data, loss"),
-        (Digits, {"chanels": 3}, "unexpected keyword argument 'chanels'"),
+        (Digits, {"chanels": 3}, 'chanels: unknown option; did you mean "channels"'),
     ],
 )
 def test_what_is_wrong_with_a_workload_is_said_before_anything_starts(
@@ -176,6 +176,13 @@ def test_declared_metrics_may_stand_in_targets_margins_and_floors() -> None:
         inspect_for(_quality(margins={"metric_hit": 0.1}), _Scored, {})
 
 
+def test_a_floor_on_a_class_that_the_workload_lacks_is_refused_before_the_sweep() -> None:
+    named = {"task": Multiclass(3, ("cat", "dog", "owl"))}
+    inspect_for(_quality(floors={"recall[dog]": 0.5, "recall[2]": 0.5}), Small, named)
+    with pytest.raises(SpecError, match=r'no class "dogs".*did you mean "dog"'):
+        inspect_for(_quality(floors={"recall[dogs]": 0.5}), Small, named)
+
+
 def test_variants_must_agree_on_the_direction_of_a_metric() -> None:
     up, down = (
         inspect_workload(_Scored, {"higher_is_better": better}) for better in (True, False)
@@ -196,3 +203,18 @@ def test_variants_must_agree_on_the_direction_of_a_metric() -> None:
 def test_a_metric_that_cannot_be_one_is_refused(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Metric(*arguments)
+
+
+class _FloatsThatAreConverted(Small):
+    """Nothing is wrong with it."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets.long())
+
+    def build_data(self) -> Any:
+        samples = [(torch.ones(4), float(row % 3)) for row in range(6)]
+        return samples, samples
+
+
+def test_labels_that_the_loss_converts_are_not_refused() -> None:
+    assert inspect_workload(_FloatsThatAreConverted, {}).train_samples == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -149,9 +150,47 @@ def test_time_and_group_splits_keep_their_word(table: Build) -> None:
 
 
 def test_what_decides_the_split_is_no_feature_and_this_is_said(table: Build) -> None:
-    [note] = warned(table(customers(), split={"by": "group", "column": "shop"}))
+    workload = table(customers(), split={"by": "group", "column": "shop"})
 
-    assert "column 'shop' decides the split and was left out of the features" in note
+    assert not warned(workload)
+    assert workload.describe()["left out"] == "day, shop (decides the split)"
+
+
+def test_how_a_table_was_read_is_described(table: Build) -> None:
+    frame = customers()
+    said = table(frame, split={"by": "time", "column": "day"}, drop=[]).describe()
+    late = frame.sort_values("day").index[-40:]
+    early = frame.index.difference(late)
+    missing = frame.isna().sum()
+
+    assert said["numbers"] == f"age ({missing['age']} missing), visits, shop"
+    assert said["categories"] == f"plan 3 ({missing['plan']} missing), paperless 2"
+    assert f"validation from day {frame.loc[late, 'day'].min()}: 160 rows" in said["split"]
+    positives = [(frame.loc[rows, "left"] == "yes").sum() for rows in (early, late)]
+    assert said["label"] == (
+        f"left: yes in {positives[0]} of 160 training rows, in {positives[1]} of 40 "
+        "validation rows"
+    )
+
+
+def test_ids_that_repeat_are_warned_of_and_few_categories_are_not(table: Build) -> None:
+    frame = customers()
+    for count, is_id in ((10, False), (20, False), (21, True), (60, True)):
+        names = [f"c{row % count}" for row in range(ROWS)]
+        notes = warned(table(frame.assign(card=names)))
+        assert [f"column 'card' has {count} categories" in note for note in notes] == [
+            True
+        ] * is_id
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%dT%H:%M:%S"])
+def test_dates_as_text_are_refused_unless_they_are_called_names(table: Build, form: str) -> None:
+    days = pd.date_range("2026-01-01", periods=ROWS, freq="D").strftime(form)
+    frame = customers().assign(day=days)
+    with pytest.raises(WorkloadError, match=r"'day' holds dates as text.*drop: \[day\]"):
+        table(frame, drop=[])
+    assert table(frame, drop=[], categorical="day")
+    assert table(frame.assign(day="1.2.3"), drop=[])
 
 
 def test_a_label_in_disguise_is_named(table: Build) -> None:
@@ -300,6 +339,17 @@ def with_column(name: str, value: Any) -> pd.DataFrame:
         (with_column("shop", 1), {"split": {"by": "group", "column": "shop"}}, "one group only"),
         (with_column("day", None), {"split": {"by": "time", "column": "day"}}, "is empty in 200"),
         (customers().head(5), {}, "has 5 rows; at least 10"),
+        (customers(), {"split": "time"}, "by: time needs a column; .*{by: time, column: day}"),
+        (customers(), {"split": "randon"}, "received 'randon'; did you mean 'random'"),
+        (customers(), {"split": 0.2}, "split: received 0.2; allowed: random, {by: time"),
+        (customers(), {"split": {"seed": "x"}}, "split.seed: received 'x'; allowed: a whole"),
+        (customers(), {"drop": {"day": 1}}, "drop: received {'day': 1}; allowed: the name of a"),
+        (customers(), {"drop": "dai"}, "no column 'dai'; did you mean 'day'"),
+        (customers(), {"label": ["left"]}, r"label: received \['left'\]; allowed: a text"),
+        (customers(), {"positive": ["yes"]}, r"positive: received \['yes'\]; allowed: one of"),
+        (customers(), {"hidden": "64"}, r"hidden: received '64'; allowed: .*\[64, 64\]"),
+        (customers(), {"embedding": 0}, "embedding: received 0; allowed: a whole number above 0"),
+        (customers(), {"dropout": 1}, "dropout: received 1; allowed: a share from 0 to below 1"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_what_to_do(
@@ -307,6 +357,31 @@ def test_what_cannot_be_used_is_named_with_what_to_do(
 ) -> None:
     with pytest.raises(WorkloadError, match=message):
         table(frame, **options)
+
+
+def test_one_name_is_a_list_of_one_and_random_may_stand_alone(table: Build) -> None:
+    frame = customers()
+    short = data(table(frame, drop="day", categorical="shop", split="random", hidden=8))
+    long = data(table(frame, drop=["day"], categorical=["shop"], split={"by": "random"}))
+    assert all(torch.equal(one, other) for one, other in zip(short, long, strict=True))
+    one = data(table(frame, drop=(), features="visits"))
+    assert one[0].shape[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lable": "left"}, 'Table: lable: unknown option; did you mean "label"'),
+        ({"label": "left", "weight": 2}, "Table: weight: unknown option; .*class_weight"),
+        ({"label": "left"}, "Table: path must be given; the options it takes: path, label"),
+    ],
+)
+def test_options_that_are_misspelt_or_missing_are_named_without_python(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WorkloadError, match=message) as caught:
+        inspect_workload(located(Table, None), options)
+    assert not re.search("argument|Traceback|File", str(caught.value))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
