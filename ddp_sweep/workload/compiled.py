@@ -12,7 +12,8 @@ import functools
 import hashlib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from argparse import Namespace
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -42,9 +43,12 @@ def _parts(value: Any, module: str, seen: dict[int, object]) -> Iterator[object]
         value = (value.fget, value.fset)
     elif isinstance(value, functools.cached_property):
         value = value.func
+    elif isinstance(value, functools.partial):
+        value = (value.func, value.args, value.keywords)
     elif callable(value) and not isinstance(value, type):
         value = inspect.unwrap(value)
-    if not isinstance(value, _FOLLOWED) and not dataclasses.is_dataclass(value):
+    known = isinstance(value, _FOLLOWED) or dataclasses.is_dataclass(value)
+    if not known and type(value).__module__ != module:
         yield _plain(value)
     elif id(value) not in seen:
         seen[id(value)] = value  # kept, so that no later one has its number
@@ -59,16 +63,17 @@ def _inside(value: Any, module: str, seen: dict[int, object]) -> Iterator[object
             yield from _of_class(value, seen)
         else:
             yield from _of_function(value, seen)
+    elif isinstance(value, Collection) and len(value) > _MOST_NUMBERS:
+        yield type(value).__qualname__, len(value)
     elif isinstance(value, set | frozenset):  # their order differs between processes
         yield sorted(repr(list(_parts(one, module, seen))) for one in value)
     elif isinstance(value, Mapping):
         yield from _named(value.items(), module, seen)
     elif isinstance(value, tuple | list):
         yield from _named(enumerate(value), module, seen)
-    else:
-        yield type(value).__qualname__
-        fields = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-        yield from _named(fields, module, seen)
+    else:  # a dataclass of any module, or an object of a class of this one
+        yield from _parts(type(value), module, seen)
+        yield from _named(sorted(getattr(value, "__dict__", {}).items()), module, seen)
 
 
 def _named(
@@ -137,8 +142,17 @@ def _global_names(code: CodeType) -> set[str]:
 
 def _plain(value: Any) -> object:  # noqa: ANN401
     """A value as it is where its text is the same in every process; else its type."""
+    try:
+        return _text(value)
+    except Exception:  # noqa: BLE001 - a user's object may refuse to be looked at
+        return type(value).__qualname__
+
+
+def _text(value: Any) -> object:  # noqa: ANN401
     if isinstance(value, ModuleType):
         return value.__name__  # its text names the file, which differs between machines
+    if isinstance(value, Namespace):  # of the command line, no part of the code
+        return type(value).__qualname__
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return value
     if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= _MOST_NUMBERS:

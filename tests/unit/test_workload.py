@@ -177,6 +177,7 @@ def test_tasks_check_themselves() -> None:
 
 
 CELL = """
+import argparse
 import functools
 from dataclasses import dataclass
 import torch
@@ -186,6 +187,13 @@ DEPTH = 5
 SIZES = {"hidden": [8, 16]}
 WEIGHTS = torch.tensor([1.0, 2.0])
 NAMES = {"cat", "dog", "fox"}
+SMOOTHED = functools.partial(torch.nn.functional.cross_entropy, label_smoothing=0.25)
+ARGUMENTS = argparse.Namespace(more_seeds=2)
+
+class Plain:
+    def __init__(self, rows): self.rows = rows
+
+PLAIN = Plain(64)
 
 @functools.cache
 def data(): return [1, 2]
@@ -205,7 +213,7 @@ class Mine(Base):
     @property
     def task(self): return "multiclass"
     @functools.cached_property
-    def held(self): return "this"
+    def held(self): return SMOOTHED, PLAIN, ARGUMENTS
 
 def run(): return 1
 
@@ -226,7 +234,11 @@ ADDITIONS = None
         (("2.0", "3.0"), True),
         (('"fox"', '"hen"'), True),
         (("multiclass", "binary"), True),
-        (('"this"', '"that"'), True),
+        (("SMOOTHED, PLAIN", "PLAIN, SMOOTHED"), True),
+        (("0.25", "0.5"), True),
+        (("Plain(64)", "Plain(65)"), True),
+        (("self.rows = rows", "self.rows = rows * 2"), True),
+        (("more_seeds=2", "more_seeds=3"), False),
         (("scores + 1", "scores + 2"), True),
         (("return RATE", "return RATE + 1"), True),
         # What the class does not refer to: calls, other functions, an attribute's namesake.
