@@ -78,4 +78,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - as wide as the public API
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What scripts and notebooks call; rankings made through here draw themselves in a notebook."""
+"""What scripts and notebooks call; rankings made through here draw themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ddp_sweep.analysis import Ranking, rank
 from ddp_sweep.errors import WorkloadError
-from ddp_sweep.report.notebook import draw_rankings_in_notebooks
+from ddp_sweep.report.notebook import draw_rankings
 from ddp_sweep.spec import SweepSpec, load_spec, parse_spec
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranking", "rank", "run_sweep"]
 
-draw_rankings_in_notebooks()
+draw_rankings()
 
 
 def run_sweep(
@@ -44,7 +44,8 @@ def run_sweep(
         additions: What to add to a folder that has results, and which changes to accept.
 
     Returns:
-        How it ended; its ``ranking`` has ``to_frame()`` and is drawn as a table in notebooks.
+        How it ended, as a text for ``print``; its ``ranking`` has ``to_frame()`` and is drawn as a
+        table in notebooks and by ``print``.
 
     Raises:
         DdpSweepError: What a user can mend; see :func:`ddp_sweep.cluster.sweep.run_sweep`.

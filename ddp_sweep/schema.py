@@ -127,7 +127,7 @@ _TRIALS: dict[str, pa.DataType] = {
     "samples_to_target": pa.int64(),
     # speed
     "throughput_samples_per_s": pa.float64(),
-    "throughput_tokens_per_s": pa.float64(),
+    "throughput_tokens_per_s": pa.float64(),  # targets that are not ignored; language models only
     "step_time_median_s": pa.float64(),
     "step_time_p95_s": pa.float64(),
     "data_wait_fraction": pa.float64(),
@@ -193,7 +193,7 @@ _STEPS: dict[str, pa.DataType] = {
     "node": pa.string(),
     "optimizer_step": pa.int64(),
     "samples": pa.int64(),
-    "train_loss": pa.float64(),
+    "train_loss": pa.float64(),  # of the global batch: the same on all ranks
     "step_time_s": pa.float64(),
     "data_wait_s": pa.float64(),
     "communication_s": pa.float64(),

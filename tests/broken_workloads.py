@@ -200,7 +200,12 @@ class RaisesItem(Sound):
         return _Raises([1, 2]), _Raises([1, 2])
 
 
-@fault("samples of unequal length", "putting 4 samples into a batch", "stack expects", "equal")
+@fault(
+    "samples of unequal length",
+    "4 samples of the data set do not make a batch",
+    "stack expects each tensor to be equal size",
+    "give your workload collate(samples) -> batch",
+)
 class Ragged(Sound):
     def build_data(self) -> Any:
         data = OneByOne([(torch.ones(length), 0) for length in (2, 3, 4, 5)])
@@ -211,6 +216,39 @@ class Ragged(Sound):
 class RaisesCollate(Sound):
     def collate(self, _samples: list[Any]) -> Any:
         raise ValueError("no pad id")
+
+
+def all_ignored(train: int, validation: int) -> Callable[[object], Any]:
+    tokens = torch.zeros(12, 4, dtype=torch.long)
+    return lambda _self: tuple(
+        TensorDataset(tokens, torch.full_like(tokens, target)) for target in (train, validation)
+    )
+
+
+class Tokens(Sound):
+    task = LanguageModel()
+
+    def build_model(self) -> Any:
+        return nn.Embedding(3, 3)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Any:
+        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+
+
+@fault("all targets of training ignored", "every target of the first samples is -100 (ignored)")
+class IgnoredTraining(Tokens):
+    build_data = all_ignored(-100, 1)
+
+
+@fault("all targets of validation ignored", "is -100 (ignored)", "the validation set")
+class IgnoredValidation(Tokens):
+    build_data = all_ignored(1, -100)
+
+
+@fault("a plain model is at fault", "the model raised", "mat1 and mat2 shapes cannot be")
+class WrongWidth(Sound):
+    def build_model(self) -> Any:
+        return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
 @fault("augment raises", "augment raised", "TypeError", "shift() ")

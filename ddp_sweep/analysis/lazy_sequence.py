@@ -31,6 +31,10 @@ class LazySequence(Sequence[Item], Generic[Item]):
         self._build = build
         self._held: WeakValueDictionary[int, Item] = WeakValueDictionary()
 
+    def __repr__(self) -> str:
+        """Its length; items are built only when they are asked for."""
+        return f"<{self._count:,} items, each built when it is looked at>"
+
     def __len__(self) -> int:
         return self._count
 

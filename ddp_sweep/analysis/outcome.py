@@ -193,7 +193,7 @@ class Conditions:
     """The folder or file that was ranked; None for a frame in memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Ranking:
     """Configurations in order of rank, with the recommendation and what to know beforehand."""
 
@@ -216,9 +216,22 @@ class Ranking:
 
         return ranking_to_json(self)
 
+    def __repr__(self) -> str:
+        """One line; ``print`` shows the table."""
+        fastest = self.recommendation.fastest
+        named = "" if fastest is None else f", fastest {fastest.name!r}"
+        return (
+            f"<Ranking of {len(self.configurations):,} configurations, recommendation "
+            f"{self.recommendation.status}{named}>"
+        )
+
+    def __str__(self) -> str:
+        """The table as a terminal shows it, and one line where nothing draws it."""
+        return repr(self) if _as_text is None else _as_text(self)
+
     def _repr_html_(self) -> str | None:
         """What a notebook shows; None, and so the plain text, where nothing draws it."""
-        return None if _draw is None else _draw(self)
+        return None if _as_html is None else _as_html(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a configuration in order of rank, unknown figures as missing values."""
@@ -227,10 +240,11 @@ class Ranking:
         return ranking_to_frame(self)
 
 
-_draw: Callable[[Ranking], str] | None = None
+_as_html: Callable[[Ranking], str] | None = None
+_as_text: Callable[[Ranking], str] | None = None
 
 
-def show_rankings_with(draw: Callable[[Ranking], str]) -> None:
-    """Set what makes HTML of a ranking in a notebook; the analysis itself draws nothing."""
-    global _draw
-    _draw = draw
+def show_rankings_with(*, html: Callable[[Ranking], str], text: Callable[[Ranking], str]) -> None:
+    """Set what draws a ranking in a notebook and in ``print``; the analysis draws nothing."""
+    global _as_html, _as_text
+    _as_html, _as_text = html, text

@@ -88,7 +88,12 @@ def ranking_to_frame(ranking: Ranking) -> pd.DataFrame:
     """Metrics become columns ``<metric>_<figure>``; ``parameters`` and ``findings`` are JSON."""
     import pandas as pd
 
-    rows = [_row(rank, entry) for rank, entry in enumerate(ranking.configurations, start=1)]
+    fastest = ranking.recommendation.fastest
+    recommended = None if fastest is None else fastest.name  # names are unlike
+    rows = [
+        _row(rank, entry, recommended=entry.name == recommended)
+        for rank, entry in enumerate(ranking.configurations, start=1)
+    ]
     frame = pd.DataFrame.from_records(rows)
     whole = frame.columns.intersection(
         ["per_worker_batch_size", "global_batch_size", "num_nodes", "seeds_needed"]
@@ -102,7 +107,7 @@ def ranking_to_frame(ranking: Ranking) -> pd.DataFrame:
     )
 
 
-def _row(rank: int, entry: RankedConfiguration) -> dict[str, Any]:
+def _row(rank: int, entry: RankedConfiguration, *, recommended: bool) -> dict[str, Any]:
     record = _configuration(entry)
     metrics, floors = record.pop("metrics"), record.pop("floors")
     findings = [finding["kind"] for finding in record.pop("findings")]
@@ -112,7 +117,8 @@ def _row(rank: int, entry: RankedConfiguration) -> dict[str, Any]:
         record |= {f"{name}_{figure}": comparison[figure] for figure in _METRIC_FIGURES}
     for name, floor in floors.items():
         record |= {f"{name}_floor": floor["floor"], f"{name}_floor_verdict": floor["verdict"]}
-    return {"rank": rank, "configuration_id": entry.configuration_id, **record}
+    first = {"rank": rank, "name": entry.name, "recommended": recommended}
+    return {**first, "configuration_id": entry.configuration_id, **record}
 
 
 def _optional(entry: RankedConfiguration | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Address", "AsFormat", "Folder", "Format", "Sweep", "read_assignments", "read_pairs"]
+__all__ = [
+    "Address",
+    "AsFormat",
+    "Folder",
+    "Format",
+    "Overrides",
+    "Sweep",
+    "read_assignments",
+    "read_pairs",
+    "sweep_words",
+]
 
 
 class Format(StrEnum):
@@ -21,6 +32,10 @@ class Format(StrEnum):
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP", help="The sweep file.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Replace a setting of the sweep file."),
+]
 AsFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON.")]
 Address = Annotated[
     str | None,
@@ -28,6 +43,11 @@ Address = Annotated[
         help="Address of a running Ray cluster, such as auto or 10.0.0.1:6379; none: this machine."
     ),
 ]
+
+
+def sweep_words(sweep: Path, overrides: Iterable[str]) -> str:
+    """A sweep file and the settings replaced in it, as a command that is advised names them."""
+    return shlex.join([str(sweep), *(word for text in overrides for word in ("--set", text))])
 
 
 def read_assignments(texts: Iterable[str]) -> dict[str, Any]:

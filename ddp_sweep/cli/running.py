@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Sweep
+from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Overrides, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
 from ddp_sweep.cli.watching import Progress, watching
 
@@ -29,10 +29,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option(help="Results folder; results/<name> if not given.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=VALUE", help="Replace a setting of the sweep file."),
-    ] = None,
+    overrides: Overrides = None,
     address: Address = None,
     progress: Annotated[
         Progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddp_sweep.cli.arguments import Address, AsFormat, Format, Sweep
+from ddp_sweep.cli.arguments import Address, AsFormat, Format, Overrides, Sweep, sweep_words
 from ddp_sweep.cli.printing import print_json, stdout, warn
 
 if TYPE_CHECKING:
@@ -18,16 +18,24 @@ __all__ = ["plan", "validate"]
 def validate(sweep: Sweep) -> None:
     """Check a sweep file, and say how many trials it asks for."""
     from ddp_sweep.plan import count_trials
+    from ddp_sweep.plan.margins import too_few_to_confirm
     from ddp_sweep.spec import load_spec
 
     spec = load_spec(sweep)
     trials, seeds = count_trials(spec), len(spec.seeds)
     print(f"{sweep} is valid: {trials} trials, {trials // seeds} configurations x {seeds} seeds")
+    warn(too_few_to_confirm(spec.quality))
 
 
-def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format.TABLE) -> None:
+def plan(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    address: Address = None,
+    output_format: AsFormat = Format.TABLE,
+) -> None:
     """Show the trials of a sweep in order, and those that cannot run; starts none of them."""
     from ddp_sweep.plan import build_plan
+    from ddp_sweep.plan.margins import too_few_to_confirm
     from ddp_sweep.report.plan_table import plan_to_json, print_plan
     from ddp_sweep.report.prediction import finished_trials, prediction_text, with_prediction
     from ddp_sweep.spec import load_spec
@@ -36,7 +44,7 @@ def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format
     from ddp_sweep.training.tryout import fine_margin_warnings
     from ddp_sweep.workload import code_version, load_workload, located
 
-    spec = load_spec(sweep)
+    spec = load_spec(sweep, overrides or ())
     factory = load_workload(spec.workload, spec.base_dir)
     inspected = Inspected(spec, located(factory, spec.base_dir))
     planned = build_plan(
@@ -44,6 +52,7 @@ def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format
         capacity=_capacity(spec, address),
         train_lengths=lambda options: inspected(options).train_samples,
     )
+    warn(too_few_to_confirm(spec.quality))
     for facts in inspected.all:
         warn(fine_margin_warnings(spec, facts))
 
@@ -63,7 +72,8 @@ def plan(sweep: Sweep, address: Address = None, output_format: AsFormat = Format
     if output_format is Format.JSON:
         print_json(plan_to_json(planned))
     else:
-        print_plan(planned, spec, stdout(), prediction_text(planned, finished, str(sweep)))
+        words = sweep_words(sweep, overrides or ())
+        print_plan(planned, spec, stdout(), prediction_text(planned, finished, words))
 
 
 def _faster_than_one(spec: SweepSpec) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddp_sweep.cli.arguments import Sweep
+from ddp_sweep.cli.arguments import Overrides, Sweep, sweep_words
 from ddp_sweep.cli.printing import stdout
 from ddp_sweep.errors import DdpSweepError
 
@@ -22,6 +22,7 @@ __all__ = ["try_workload"]
 
 def try_workload(
     sweep: Sweep,
+    overrides: Overrides = None,
     debug: Annotated[
         bool,
         typer.Option(
@@ -34,10 +35,11 @@ def try_workload(
     from ddp_sweep.report.tryout_view import print_tryout, view_tryout
     from ddp_sweep.spec import load_spec
 
-    spec = load_spec(sweep)
+    spec = load_spec(sweep, overrides or ())
     tried = _debugged(spec) if debug else _try_out(spec)
-    print_tryout(tried, str(sweep), stdout())
-    if not view_tryout(tried, str(sweep)).works:
+    words = sweep_words(sweep, overrides or ())
+    print_tryout(tried, words, stdout())
+    if not view_tryout(tried, words).works:
         raise typer.Exit(1)
 
 

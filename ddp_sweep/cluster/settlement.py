@@ -15,7 +15,7 @@ __all__ = ["refuse_other_code", "settle_spec"]
 
 _MAY_CHANGE = ("quality.confirm_seeds",)
 """Settings that no measurement and no judgement of what is there depends on."""
-_OTHER_FOLDER = "Take these changes back, or give another folder with --output"
+_OTHER_FOLDER = "Take these changes back, or give another folder with --output (in Python output=)"
 
 
 def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False) -> None:
@@ -73,10 +73,11 @@ def refuse_other_code(results: Results, code_version: str, *, accept: bool = Fal
     known, now = str(last).partition(":")[2], code_version.partition(":")[2]
     if known != now:
         raise SpecChangedError(
-            f"{results.folder.path} was made by another version of the workload's source file "
+            f"{results.folder.path} was made by another version of the workload's code "
             f"(hash {known} there, {now} now), and its runs cannot be compared with new ones. "
-            "Take the change back, give another folder with --output, or, where the change "
-            "cannot matter to any result, add --accept-code-change"
+            "Take the change back, give another folder with --output (in Python output=), or, "
+            "where the change cannot matter to any result, add --accept-code-change (in Python "
+            "additions=Additions(accept_code_change=True))"
         )
 
 
@@ -103,8 +104,9 @@ def _ways_on(refused: Iterable[str], extend: bool) -> str:
     keys = set(refused)
     if keys == {"seeds"}:
         return (
-            "To add seeds, leave `seeds` as it was and run with --more-seeds N; or give another "
-            "folder with --output"
+            "To add seeds, leave `seeds` as it was and run with --more-seeds N (in Python "
+            "additions=Additions(more_seeds=N)); or give another folder with --output (in Python "
+            "output=)"
         )
     if all(key.startswith("sweep.") for key in keys):
         if extend:
@@ -112,7 +114,10 @@ def _ways_on(refused: Iterable[str], extend: bool) -> str:
                 "--extend takes configurations that were added; of those that were there, each "
                 f"must have stayed as it was. {_OTHER_FOLDER}"
             )
-        return f"Where configurations were only added, run with --extend. {_OTHER_FOLDER}"
+        return (
+            "Where configurations were only added, run with --extend (in Python "
+            f"additions=Additions(extend=True)). {_OTHER_FOLDER}"
+        )
     return _OTHER_FOLDER
 
 

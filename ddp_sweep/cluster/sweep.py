@@ -66,6 +66,12 @@ class SweepOutcome:
     """Of all that the folder holds; None where nothing can be ranked yet."""
     no_ranking_because: str | None = None
 
+    def __str__(self) -> str:
+        """The message and the ranking, as a terminal shows them."""
+        if self.ranking is None:
+            return f"{self.message}\nno ranking: {self.no_ranking_because}"
+        return f"{self.message}\n\n{self.ranking}"
+
     def _repr_html_(self) -> str | None:
         return None if self.ranking is None else self.ranking._repr_html_()
 

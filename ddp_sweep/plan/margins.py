@@ -1,14 +1,29 @@
-"""Margins that are finer than a validation set can show."""
+"""Margins that are finer than a validation set, or fewer seeds than a confirmation, can show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["too_fine_margins"]
+from ddp_sweep.spec.sections import QualitySettings
+
+__all__ = ["too_few_to_confirm", "too_fine_margins"]
 
 _FEWEST_SAMPLES = 2
 """A margin of fewer samples than this is passed or missed by the luck of a single one."""
+_LEAST_TO_CONFIRM = 3
+"""Runs a side from which the spread between seeds can be judged at all."""
+
+
+def too_few_to_confirm(quality: QualitySettings) -> list[str]:
+    """What a confirmation of so few seeds cannot show."""
+    if not quality.margins or not 0 < quality.confirm_seeds < _LEAST_TO_CONFIRM:
+        return []
+    return [
+        f"quality.confirm_seeds: {quality.confirm_seeds}: at least {_LEAST_TO_CONFIRM} fresh "
+        "seeds are needed to confirm that quality held within the margins, and 10 are advised; "
+        "with 0 nothing is confirmed"
+    ]
 
 
 def too_fine_margins(

@@ -1,4 +1,4 @@
-"""A ranking as HTML for notebooks: a table, the advice, and what it rests on."""
+"""A ranking as notebooks and ``print`` show it: a table, the advice, and what it rests on."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from html import escape
 
 from ddp_sweep.analysis.outcome import Ranking, show_rankings_with
+from ddp_sweep.report.terminal import ranking_text
 from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
 
-__all__ = ["draw_rankings_in_notebooks", "ranking_html"]
+__all__ = ["draw_rankings", "ranking_html"]
 
 # Colours that are legible on white and on black; everything else is the notebook's own.
 _COLOURS = {Tone.HELD: "#2a9d5c", Tone.UNKNOWN: "#b8860b", Tone.LOST: "#d1495b"}
 _CELL = "text-align:left;padding:.25em .8em .25em 0;border-bottom:1px solid #8884"
 
 
-def draw_rankings_in_notebooks() -> None:
-    """Let every ranking be shown as HTML where a notebook shows it."""
-    show_rankings_with(ranking_html)
+def draw_rankings() -> None:
+    """Let every ranking be shown as HTML in a notebook, and as a table by ``print``."""
+    show_rankings_with(html=ranking_html, text=ranking_text)
 
 
 def ranking_html(ranking: Ranking) -> str:

@@ -52,6 +52,12 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console, prediction: str) -
             f"{_shortened(spec.seeds)}. A block runs every configuration once, in an order of its "
             "own, so that a drift of the machine favours none. Every trial in order: --format json"
         )
+        if spec.quality.confirm_seeds:
+            console.print(
+                "After these, confirming runs: "
+                f"{_counted(spec.quality.confirm_seeds, 'fresh seed')} each for the winner, the "
+                "quality reference and the baseline, where there is a winner to confirm"
+            )
     if refused:
         console.print()
         console.print(_refusals(refused, list(spec.sweep.axes)))

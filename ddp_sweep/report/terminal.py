@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.text import Text
 from ddp_sweep.analysis.outcome import Ranking
 from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
 
-__all__ = ["print_ranking"]
+__all__ = ["print_ranking", "ranking_text"]
 
 _STYLES = {Tone.PLAIN: "", Tone.HELD: "green", Tone.UNKNOWN: "yellow", Tone.LOST: "red"}
 
@@ -70,6 +71,14 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
         for line in _command_lines(view):
             # A command that is broken over two lines can't be copied.
             console.print(line, soft_wrap=True)
+
+
+def ranking_text(ranking: Ranking) -> str:
+    """What `print_ranking` prints on a terminal of this width, without colours."""
+    text = io.StringIO()
+    console = Console(file=text, color_system=None, force_jupyter=False, highlight=False)
+    print_ranking(ranking, console)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
 
 
 def _fitting_table(view: RankingView, console: Console) -> Table | None:

@@ -23,7 +23,7 @@ class ResultsWarning(UserWarning):
     """A file in a results folder was left out; the message names it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Results:
     """The tables of one results folder."""
 
@@ -42,6 +42,11 @@ class Results:
     """One sentence for each file that was left out."""
     additions: tuple[SeedAddition, ...] = ()
     """Which seeds were added, in order; empty where the folder does not say."""
+
+    def __repr__(self) -> str:
+        """The folder and the number of rows of each table."""
+        rows = ", ".join(f"{len(getattr(self, name)):,} {name}" for name in TABLES)
+        return f"<Results of {self.folder.path}: rows: {rows}>"
 
     @property
     def added(self) -> tuple[SeedAddition, ...]:

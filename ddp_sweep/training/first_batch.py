@@ -179,13 +179,22 @@ def _train(workload: Workload, model: nn.Module, batch: Any) -> Tensor:  # noqa:
     _check_finite(where, result.total, batch)
     weight = float(torch.as_tensor(result.weight).detach())
     if not weight > 0 or not math.isfinite(weight):
-        hint = "every target is ignore_index" if isinstance(workload.task, LanguageModel) else ""
+        _check_not_all_ignored(workload, "training", own=own)
         raise WorkloadError(
             f"training_step: LossSum.weight is {weight:g} for the first {_SAMPLES} samples; "
-            f"expected the number of samples, or the sum of their weights, above 0"
-            + (f" ({hint})" if hint else "")
+            "expected the number of samples, or the sum of their weights, above 0"
         )
     return result.total
+
+
+def _check_not_all_ignored(workload: Workload, name: str, *, own: bool) -> None:
+    """Name the cause of a weight of 0 in a batch whose tokens were counted here."""
+    task = workload.task
+    if isinstance(task, LanguageModel) and not own:
+        raise WorkloadError(
+            f"build_data: every target of the first samples is {task.ignore_index} (ignored) in "
+            f"the {name} set, so they have no loss; mark only padding and prompts with it"
+        )
 
 
 def _check_finite(where: str, total: Any, batch: Any) -> None:  # noqa: ANN401
@@ -251,6 +260,7 @@ def _evaluate(
         check_probabilities(workload.task, output.scores)
     _check_finite(f"{where}.loss_sum" if own else "loss", output.loss_sum, batch)
     if not float(output.weight) > 0:
+        _check_not_all_ignored(workload, "validation", own=own)
         raise WorkloadError(f"{where}.weight is {float(output.weight):g}; expected above 0")
     return output
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
+from ddp_sweep.errors import WorkloadError
 from ddp_sweep.spec import DataSettings
 from ddp_sweep.training.augmentation import AugmentedDataset
 from ddp_sweep.training.batches import Draw, Indices
@@ -102,7 +103,7 @@ class BatchSource:
             if self._pin_cut_out:
                 batch = tuple(part if part.is_cuda else part.pin_memory() for part in batch)
         else:
-            collate = self._collate or default_collate
+            collate = self._collate or _stacked
             batch = collate([self._dataset[key] for key in self._keys(indices, epoch)])
         return move_batch(batch, self._device)
 
@@ -115,13 +116,25 @@ class BatchSource:
             self._dataset,
             batch_sampler=_Sampler(keys),
             num_workers=self._loader_workers,
-            collate_fn=self._collate,
+            collate_fn=self._collate or _stacked,
             pin_memory=self._pin,
             persistent_workers=stay,
             # The seeds of loading processes come from here and not from the global generator,
             # whose numbers (dropout) would else depend on how many loaders were started.
             generator=torch.Generator().manual_seed(0),
         )
+
+
+def _stacked(samples: list[Any]) -> Any:  # noqa: ANN401 - a batch of whatever the samples are
+    """A batch as PyTorch makes it of samples of equal shape."""
+    try:
+        return default_collate(samples)
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise WorkloadError(
+            f"{len(samples)} samples of the data set do not make a batch ({said}): give your "
+            "workload collate(samples) -> batch, which may pad them to one length"
+        ) from error
 
 
 class _Sampler:

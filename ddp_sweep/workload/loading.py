@@ -98,21 +98,31 @@ def _import_failed(target: str, error: BaseException) -> WorkloadError:
 def code_version(factory: WorkloadFactory) -> str:
     """Git commit of the folder a workload lies in and a hash of its source file, ``commit:hash``.
 
-    Either part is ``unknown`` where it cannot be had. A class or function without a source file,
-    as in a notebook, has the hash of its compiled code.
+    Either part is ``unknown`` where it cannot be had. A class or function of a notebook, or of
+    the script that is being run, has the hash of its compiled code: in the same file stands the
+    call that starts the sweep, which may change.
     """
     try:
         source = inspect.getsourcefile(factory)
     except TypeError:  # a class of a notebook; or partial(...), an object with __call__
         source = None
-    if source is None or not Path(source).is_file():
-        if not isinstance(factory, type | FunctionType):
-            return "unknown:unknown"
-        return f"unknown:{compiled_digest(factory)}"
-    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
-    command = ["git", "-C", str(Path(source).parent), "rev-parse", "--short=12", "HEAD"]
+    has_file = source is not None and Path(source).is_file()
+    followed = isinstance(factory, type | FunctionType)
+    if followed and (not has_file or factory.__module__ == "__main__"):
+        digest = compiled_digest(cast("type | FunctionType", factory))
+    elif source is not None and has_file:
+        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
+    else:
+        digest = "unknown"
+    commit = _commit(Path(source).parent) if source is not None and has_file else None
+    return f"{commit or 'unknown'}:{digest}"
+
+
+def _commit(folder: Path) -> str | None:
+    """Git commit that is checked out in a folder; None where there is none."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
     try:
         git = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return f"unknown:{digest}"
-    return f"{git.stdout.strip() if git.returncode == 0 else 'unknown'}:{digest}"
+        return None
+    return git.stdout.strip() if git.returncode == 0 else None

@@ -60,14 +60,16 @@ class Regression:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """The next token at every place; the model returns logits of shape [batch, time, vocabulary].
+    """A token at every place, such as the next; logits of shape [batch, time, vocabulary].
 
     A batch is (inputs, targets), token ids of shape [batch, time]; ``loss`` returns the losses of
     the tokens, [batch, time] or the same flattened. Every token weighs the same: losses are
     divided by the number of targets that are not ``ignore_index``, of all workers together. So a
     loss is per token, and perplexity = exp(sum of the losses / number of tokens).
 
-    ``ignore_index`` marks the targets that do not count: padding, a prompt.
+    ``ignore_index`` marks the targets that do not count: padding, a prompt. Masked language models
+    work as well: mark every target but the masked ones. Throughput in tokens counts the targets
+    that count.
     """
 
     ignore_index: int = -100

@@ -18,24 +18,20 @@ _OURS, _IMPORTS, _TORCH = (
     str(folder) + os.sep
     for folder in (_PACKAGE, Path(importlib.__file__).parent, Path(torch.__file__).parent)
 )
-_PLUMBING = ("_wrapped_call_impl", "_call_impl")
-"""Of every call of a module; says nothing."""
 _BUNDLED = str(_PACKAGE / "workloads") + os.sep
 
 
 def user_traceback(error: BaseException, *, frames: int = 5) -> str:
     """The last frames of an error's traceback that a user can do something about.
 
-    Those of this tool and of the import system are left out, and those of torch unless there are
-    no others.
+    Those of this tool, of the import system and of torch are left out: where a plain model of
+    torch's layers is at fault, what the error itself says remains.
     """
     kept = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename.startswith(_BUNDLED)
-        or not frame.filename.startswith((_OURS, _IMPORTS, "<frozen"))
+        or not frame.filename.startswith((_OURS, _IMPORTS, _TORCH, "<frozen"))
     ]
-    users = [frame for frame in kept if not frame.filename.startswith(_TORCH)]
-    shown = (users or [frame for frame in kept if frame.name not in _PLUMBING])[-frames:]
-    lines = traceback.format_list(shown) + traceback.format_exception_only(error)
+    lines = traceback.format_list(kept[-frames:]) + traceback.format_exception_only(error)
     return "".join(lines).rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import subprocess
 import sys
 import threading
@@ -14,12 +15,15 @@ from typing import Any
 import pandas as pd
 import pytest
 from ray import cloudpickle
+from rich.console import Console
 
 import ddp_sweep
 from ddp_sweep import api
 from ddp_sweep.cluster.sent_workload import SentWorkload
+from ddp_sweep.cluster.sweep import SweepOutcome
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.report.notebook import ranking_html
+from ddp_sweep.report.terminal import print_ranking
 from ddp_sweep.spec import SweepSpec, load_spec
 
 SETTINGS = {
@@ -140,3 +144,44 @@ def test_a_ranking_is_drawn_as_html_with_every_text_escaped() -> None:
     assert "outcome" in read.words
     for internal in ("gang", "lane", "Welch", "Holm"):
         assert internal not in read.words
+
+
+def test_rankings_outcomes_and_results_print_what_people_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ranking = ddp_sweep.rank(
+        pd.DataFrame(
+            {
+                "world_size": [1] * 3 + [2] * 3,
+                "global_batch_size": 64,
+                "train_time_s": [10.0, 10.2, 9.9, 6.0, 6.1, 5.9],
+                "accuracy": [0.9, 0.91, 0.9] * 2,
+            }
+        ),
+        margins={"accuracy": 0.1},
+    )
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    print_ranking(ranking, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert str(ranking).split() == shown.split()
+    assert "configurations" in repr(ranking)
+    frame = ranking.to_frame()
+    assert list(frame.columns[:3]) == ["rank", "name", "recommended"]
+    assert list(frame["name"]) == [entry.name for entry in ranking.configurations]
+    fastest = ranking.recommendation.fastest
+    assert fastest is not None
+    assert list(frame.loc[frame["recommended"], "name"]) == [fastest.name]
+
+    ended = SweepOutcome(exit_code=0, folder=tmp_path, ran=4, message="4 done", ranking=ranking)
+    assert str(ended) == f"4 done\n\n{ranking}"
+    nothing = SweepOutcome(
+        exit_code=1, folder=tmp_path, ran=0, message="0 done", no_ranking_because="no trial"
+    )
+    assert str(nothing) == "0 done\nno ranking: no trial"
+    assert repr(ddp_sweep.load_results(tmp_path)) == (
+        f"<Results of {tmp_path}: rows: 0 trials, 0 evals, 0 steps>"
+    )
+    for shown in (repr(ranking), repr(ended), repr(ranking.configurations)):
+        assert len(shown) < 500
+        assert " at 0x" not in shown

@@ -211,6 +211,35 @@ def test_plan_as_a_table_shows_each_configuration_once(cli: Cli, sweep: Path) ->
     assert "must be a multiple of 2" in " ".join(finished.out.replace("│", " ").split())
 
 
+def test_plan_takes_settings_in_place_of_those_of_the_file(cli: Cli, sweep: Path) -> None:
+    finished = cli("plan", sweep, "--set", "seeds=[7]", "--set", "sweep.world_size=[1]")
+
+    assert finished.code == 0
+    assert "points: 2 trials = 2 configurations x 1 seed\n" in finished.out
+    advised = " ".join(finished.out.split())
+    assert f"ddp-sweep try {sweep} --set 'seeds=[7]' --set 'sweep.world_size=[1]'" in advised
+    refused = cli("plan", sweep, "--set", "sedes=[7]")
+    assert (refused.code, refused.out) == (2, "")
+    assert "sedes" in refused.err
+
+
+@pytest.mark.parametrize(("seeds", "warned"), [(0, False), (1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("verb", ["validate", "plan"])
+def test_too_few_confirming_seeds_are_warned_of(
+    cli: Cli, sweep: Path, verb: str, seeds: int, warned: bool
+) -> None:
+    text = sweep.read_text().replace("margins:", f"confirm_seeds: {seeds}, margins:")
+    assert f"confirm_seeds: {seeds}" in text
+    sweep.write_text(text)
+    finished = cli(verb, sweep)
+
+    assert finished.code == 0
+    assert ("at least 3 fresh seeds" in finished.err) is warned
+    if verb == "plan":
+        said = f"confirming runs: {seeds} fresh seed" in " ".join(finished.out.split())
+        assert said is (seeds > 0)
+
+
 def test_status_counts_final_attempts_and_what_is_left(cli: Cli, results: ResultsFolder) -> None:
     finished = cli("status", results.path, "--format", "json")
 

@@ -125,7 +125,7 @@ def test_light_components_reach_neither_torch_nor_ray(name: str) -> None:
 def test_the_public_names_exist_and_are_resolved_on_first_use() -> None:
     for name in ddp_sweep.__all__:
         assert getattr(ddp_sweep, name) is not None, name
-    assert set(ddp_sweep.__all__) <= set(dir(ddp_sweep))
+    assert dir(ddp_sweep) == sorted(ddp_sweep.__all__)
     with pytest.raises(AttributeError, match="no attribute 'rnk'"):
         _ = ddp_sweep.rnk
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from broken_workloads import FAULTS, Fault, OwnStep, Sound
 
 import ddp_sweep
@@ -12,6 +13,7 @@ from ddp_sweep.spec import DataSettings
 from ddp_sweep.training.inspection import inspect_workload
 
 PACKAGE = str(Path(ddp_sweep.__file__).parent)
+TORCH = str(Path(torch.__file__).parent)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
@@ -28,6 +30,7 @@ def test_a_fault_is_named_before_anything_is_started(fault: Fault) -> None:
         assert words in message, message
     # The user's lines at most, none of ours, and short enough to be read.
     assert PACKAGE not in message
+    assert TORCH not in message
     assert "Traceback" not in message
     assert len(re.findall(r"^  File ", message, re.MULTILINE)) <= 5
 
