@@ -11,6 +11,7 @@ from ddp_sweep.analysis.columns import numbers
 from ddp_sweep.analysis.demands import margin_findings
 from ddp_sweep.analysis.diagnosis.integrity import data_leakage, repeated_samples
 from ddp_sweep.analysis.diagnosis.noise import noisy_measurement
+from ddp_sweep.analysis.diagnosis.rows import runs_without_quality, runs_without_time
 from ddp_sweep.analysis.diagnosis.speed import idle_cores
 from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.measurements import Ending
@@ -43,7 +44,8 @@ def diagnose(
         *_files(source),
         *source.findings,
         *_repeated_seeds(standing),
-        *_runs_without_time(standing),
+        *runs_without_time(standing),
+        *runs_without_quality(standing),
         *_evaluated_counts(standing),
         *data_leakage(subject),
         *repeated_samples(subject),
@@ -95,22 +97,6 @@ def _repeated_seeds(standing: Standing) -> Iterator[Finding]:
                 "narrow."
             ),
             evidence={"configurations": len(touched), "runs": len(repeated)},
-        )
-
-
-def _runs_without_time(standing: Standing) -> Iterator[Finding]:
-    measured = standing.measured
-    unknown = measured.finished & np.isnan(measured.time_s) & ~measured.untimed
-    if unknown.any():
-        yield Finding(
-            kind="runs_without_time",
-            severity=Severity.WARNING,
-            message=(
-                f"{count(int(unknown.sum()), 'run')} of {len(unknown):,} "
-                f"{'has' if unknown.sum() == 1 else 'have'} no time: speedups come from the "
-                "others alone. A run that failed should say so in a column status."
-            ),
-            evidence={"runs": int(unknown.sum())},
         )
 
 

@@ -338,6 +338,63 @@ def test_a_table_in_which_every_run_missed_the_target_recommends_nothing() -> No
     }
 
 
+# How runs ended, in the words of another tool
+
+STATED = {**NAMES, "status": "State"}
+
+
+def ended(*states: str) -> pd.DataFrame:
+    """Three good runs a side, and one more on two workers for each state, quick and bad."""
+    extra = [EXPORT.iloc[[7]].assign(State=state, **{"val/acc": np.nan}) for state in states]
+    return pd.concat([EXPORT[:6], *extra], ignore_index=True)
+
+
+@pytest.mark.parametrize("state", ["crashed", "killed", "Running", "PREEMPTED", "worker_died"])
+def test_an_end_that_says_nothing_is_left_out_and_told(state: str) -> None:
+    found = rank(ended(state), columns=STATED, margins={"accuracy": 0.01}, pair_by="seed")
+    clean = rank(EXPORT[:6], columns=STATED, margins={"accuracy": 0.01}, pair_by="seed")
+
+    (finding,) = [f for f in found.findings if f.kind == "left_out_runs"]
+    assert f"1 run of 7 was left out, since State says 1 {state}" in finding.message
+    assert list(found.configurations) == list(clean.configurations)
+
+
+def test_a_configuration_that_only_crashed_is_no_measure_of_others() -> None:
+    crashed = EXPORT.iloc[[7]].assign(**{"config/world_size": 1, "config/batch": 32})
+
+    found = rank(pd.concat([EXPORT[:6], crashed]), columns=STATED)
+
+    assert (found.baseline.global_batch_size, found.reference.global_batch_size) == (64, 64)
+
+
+def test_a_run_that_failed_counts_against_its_configuration() -> None:
+    entry = find(rank(ended("failed"), columns=STATED), 2)
+
+    assert (entry.n_seeds, entry.n_failed) == (4, 1)
+    assert "1 of 4 failed" in entry.reason
+    assert entry.speedup is not None
+    assert entry.speedup < 2  # not the quick end of the one that failed
+
+
+def test_runs_that_all_vanished_cannot_be_ranked() -> None:
+    with pytest.raises(TableError, match="no run gave a measurement: column State says 6 crashed"):
+        rank(EXPORT[:6].assign(State="crashed"), columns=STATED)
+
+
+def test_words_that_nobody_knows_are_refused_under_the_name_of_their_column() -> None:
+    with pytest.raises(TableError, match=r'column State holds odd; .*--where "State=VALUE"'):
+        rank(ended("odd"), columns=STATED)
+
+
+def test_a_time_without_the_quality_that_others_have_is_pointed_out() -> None:
+    found = rank(ended("crashed"), columns=NAMES)
+
+    (finding,) = [f for f in found.findings if f.kind == "runs_without_quality"]
+    assert "1 run of 7 has a time but no accuracy" in finding.message
+    assert "runs_without_quality" not in kinds(EXPORT, columns=NAMES)
+    assert "runs_without_quality" not in kinds(ended("crashed"), columns=STATED)
+
+
 # What is refused, with the reason and what to do
 
 
