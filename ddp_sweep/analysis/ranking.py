@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,17 @@ def rank(
     options.check()
     # A ratio of times too far apart for a float is unknown: infinity and NaN become None.
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        return _rank(opened, options)
+        ranking = _rank(opened, options)
+    asked = {
+        "baseline": baseline,
+        "margins": margins,
+        "target": target,
+        "columns": columns,
+        "where": where,
+        "pair_by": pair_by,
+    }
+    given = {name: value for name, value in asked.items() if value}
+    return replace(ranking, conditions=replace(ranking.conditions, asked=given))
 
 
 def _rank(opened: Source, options: RankingOptions) -> Ranking:

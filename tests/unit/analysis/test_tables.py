@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,38 @@ def test_a_table_in_which_every_run_missed_the_target_recommends_nothing() -> No
         Verdict.FAILED,
         Verdict.BASELINE,
     }
+
+
+# Going on from a ranking
+
+
+ASKED = [
+    *("--columns", AS_TEXT, "--where", "State=finished", "--where", "config/seed=0"),
+    *("--where", "config/seed=1", "--where", "config/seed=2", "--margin", "val/acc=0.01"),
+    *("--pair-by", "seed", "--baseline", "config/world_size=1,config/batch=64"),
+]
+
+
+def test_the_command_for_scripts_asks_the_same_again(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "my export.csv", EXPORT)
+    table = cli("rank", file, *ASKED)
+
+    (command,) = [line for line in table.out.splitlines() if line.startswith("ddp-sweep rank")]
+
+    again = cli(*shlex.split(command)[1:])
+    assert json.loads(again.out) == json.loads(cli("rank", file, *ASKED, "--format", "json").out)
+
+
+def test_a_report_is_asked_as_a_ranking_is(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "export.csv", EXPORT)
+    table = cli("rank", file, *ASKED).out
+    (heading,) = [line for line in table.splitlines() if line.startswith("Speedup")]
+
+    assert cli("report", file, *ASKED).code == 0
+    page = (tmp_path / "export-report.html").read_text(encoding="utf-8")
+
+    assert heading in page
+    assert "Only runs with State = finished and config/seed = 0 or 1 or 2 were ranked" in page
 
 
 # How runs ended, in the words of another tool
