@@ -50,7 +50,7 @@ def diagnose(
         *data_leakage(subject),
         *repeated_samples(subject),
         *_reference(standing, options),
-        *_baseline(standing, options, leader),
+        *_baseline(standing, options, leader, winner),
         *margin_findings(standing),
         *_grid_edges(standing, leader),
         *_untried_batch(standing, leader),
@@ -141,14 +141,19 @@ def _reference(standing: Standing, options: RankingOptions) -> Iterator[Finding]
         )
 
 
-def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Iterator[Finding]:
-    """A baseline that is not the best of its world size flatters every speedup."""
+def _baseline(
+    standing: Standing, options: RankingOptions, leader: int, winner: int | None
+) -> Iterator[Finding]:
+    """A baseline that is not the best of its world size flatters every speedup.
+
+    Where the best is what is recommended, the recommendation says so already.
+    """
     verdicts = standing.assessment.judgements.verdict
     allowed = np.isin(verdicts, [Verdict.NON_INFERIOR.value, Verdict.INCONCLUSIVE.value])
     baseline = np.full(standing.measured.count, standing.baseline)
     best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
-    if best == standing.baseline or np.isnan(gain) or gain <= _NOTABLE_GAIN:
+    if best in (standing.baseline, winner) or np.isnan(gain) or gain <= _NOTABLE_GAIN:
         return
     honest = float(speedups(standing.measured, best).speedup[leader])
     naive = float(standing.speed.speedup[leader])
