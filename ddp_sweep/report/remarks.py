@@ -115,8 +115,12 @@ def _reasons(ranking: Ranking) -> Iterator[str]:
             alike[entry.reason].append(entry.name)
     said = advice(ranking)
     for reason, names in islice(alike.items(), _MOST_REASONS):
-        if len(names) == 1 and reason.partition(": ")[2] in said:
-            continue
+        outcome, _, why = reason.partition(": ")
+        if why in said:
+            if len(names) > 1:
+                reason = f"{outcome}, for the same reason"
+            else:
+                continue
         who = names[0] if len(names) == 1 else count(len(names), "configuration")
         verb = "" if reason.startswith("did not") else "is " if len(names) == 1 else "are "
         yield f"{who} {verb}{reason}."

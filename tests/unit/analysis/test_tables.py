@@ -339,6 +339,29 @@ def test_a_table_in_which_every_run_missed_the_target_recommends_nothing() -> No
     }
 
 
+def test_without_margins_a_table_is_told_of_the_option_and_once(cli: Cli, tmp_path: Path) -> None:
+    three = EXPORT[6:7].assign(**{"config/world_size": 4})
+    file = write_table(tmp_path / "export.csv", pd.concat([EXPORT[:6], three]))
+
+    said = " ".join(cli("rank", file, "--columns", AS_TEXT).out.split())
+
+    assert said.count("no margins were set (such as --margin accuracy=0.01)") == 1
+    assert "sweep file" not in said
+    assert "2 configurations are not yet known, for the same reason." in said
+
+
+@pytest.mark.parametrize(
+    ("column", "example"), [("val_loss", "val_loss=2%"), ("metric_x", "metric_x=2%")]
+)
+def test_the_margin_that_is_proposed_exists_in_the_table(column: str, example: str) -> None:
+    table = LEAST.assign(**{column: 0.5})
+
+    reason = find(rank(table), 2).reason
+    assert f"--margin {example}" in reason
+    name, _, margin = example.partition("=")
+    assert find(rank(table, margins={name: margin}), 2).metrics[name].margin == margin
+
+
 # Going on from a ranking
 
 
