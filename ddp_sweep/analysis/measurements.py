@@ -23,7 +23,7 @@ from ddp_sweep.analysis.foreign_status import FAILED
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.sources import Source
 from ddp_sweep.analysis.target import has_target, meet_target
-from ddp_sweep.errors import TableError
+from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import Status
 from ddp_sweep.spec.metrics import METRICS
 
@@ -165,7 +165,7 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
 
 def _check(runs: pd.DataFrame, *, ours: bool) -> None:
     if np.isnan(numbers(runs, "world_size", above=0, whole=True)).any():
-        raise TableError("column world_size has rows without a value; every run needs one")
+        raise ColumnError("world_size", " has rows without a value; every run needs one")
     for column in ("per_worker_batch_size", "global_batch_size", "num_nodes"):
         numbers(runs, column, above=0, whole=True)
     if ours:  # our own failed runs may have ended before the first sample

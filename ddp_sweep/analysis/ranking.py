@@ -28,6 +28,7 @@ from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.settings import ready_to_paste
 from ddp_sweep.analysis.sources import Source, open_source
 from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.errors import ColumnError
 from ddp_sweep.results import Results
 
 __all__ = ["rank"]
@@ -82,8 +83,11 @@ def rank(
     )
     options.check()
     # A ratio of times too far apart for a float is unknown: infinity and NaN become None.
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        ranking = _rank(opened, options)
+    try:
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            ranking = _rank(opened, options)
+    except ColumnError as error:
+        raise selection.in_their_words(error) from error
     asked = {
         "baseline": baseline,
         "margins": margins,

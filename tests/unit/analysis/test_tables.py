@@ -549,6 +549,12 @@ def test_a_file_that_cannot_be_ranked_is_one_message(cli: Cli, tmp_path: Path, n
     ("options", "message"),
     [
         (["--columns", "worldsize=config/world_size"], 'did you mean "world_size"?'),
+        (["--columns", "Name=recall"], '"Name=recall" is turned round; our name stands first'),
+        (
+            ["--columns", "banana=Name"],
+            "needed are world_size, per_worker_batch_size or global_batch_size, time_to_target_s "
+            "or train_time_s or throughput_samples_per_s; a metric of your own is metric_<name>",
+        ),
         (["--columns", "recall=val/acd"], 'did you mean "val/acc"?'),
         (["--columns", "recall=a,recall=b"], '"recall" is given as "a" and as "b"'),
         (["--columns", "recall=val/acc"], '"val/acc" stands for both accuracy and recall'),
@@ -580,6 +586,26 @@ def test_an_option_that_makes_no_sense_is_one_message(
     assert (finished.code, finished.out) == (2, "")
     assert message in " ".join(finished.err.replace("│", " ").split())
     assert "Traceback" not in finished.err
+
+
+@pytest.mark.parametrize(
+    ("theirs", "value"),
+    [("_runtime", -1.0), ("val/acc", 95.0), ("val/acc", "good"), ("config/world_size", None)],
+)
+def test_a_wrong_value_is_told_under_the_name_that_the_table_has(theirs: str, value: Any) -> None:
+    wrong = EXPORT.astype({theirs: "object"})
+    wrong.loc[2, theirs] = value
+
+    with pytest.raises(TableError, match=f"^column {theirs}[, ]"):
+        rank(wrong, columns=NAMES)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_a_file(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "export.csv", EXPORT)
+
+    for verb in ("rank", "report"):
+        assert f"there is no file {tmp_path / '7.csv'}; give" in cli(verb, tmp_path / "7.csv").err
+        assert f"did you mean {file}?" in cli(verb, tmp_path / "exprt.csv").err
 
 
 def test_columns_that_stand_twice_in_a_table_are_refused() -> None:
