@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "AddressError",
     "CapacityError",
+    "ColumnError",
     "DataWarning",
     "DdpSweepError",
     "FolderInUseError",
@@ -98,3 +99,12 @@ class FolderInUseError(ResultsError):
 
 class TableError(DdpSweepError):
     """A table of measurements that cannot be ranked."""
+
+
+class ColumnError(TableError):
+    """A column that holds something that cannot be."""
+
+    def __init__(self, column: str, problem: str) -> None:
+        super().__init__(f"column {column}{problem}")
+        self.column = column
+        self.problem = problem

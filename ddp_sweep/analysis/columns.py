@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from pyarrow.types import is_list
 
-from ddp_sweep.errors import TableError
+from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import METRIC_PREFIX, TRIALS
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "fill_nodes",
     "is_analysed",
     "is_known_column",
+    "needed_columns",
     "numbers",
     "require_columns",
     "texts",
@@ -25,7 +26,8 @@ __all__ = [
 
 BATCH_COLUMNS = ("per_worker_batch_size", "global_batch_size")
 TIME_COLUMNS = ("time_to_target_s", "train_time_s", "throughput_samples_per_s")
-
+_NEEDED = (("world_size",), BATCH_COLUMNS, TIME_COLUMNS)
+"""Columns of which a table must have one each."""
 
 LIST_COLUMNS = frozenset(name for name in TRIALS.names if is_list(TRIALS.field(name).type))
 """Columns whose cells are lists; in a CSV file they are text, and of no use."""
@@ -59,6 +61,11 @@ def is_analysed(name: str) -> bool:
     return is_known_column(name) and name not in _NOT_ANALYSED
 
 
+def needed_columns() -> str:
+    """The least columns of a table, in words."""
+    return ", ".join(" or ".join(wanted) for wanted in _NEEDED)
+
+
 def require_columns(names: Sequence[str], received: Sequence[str]) -> None:
     """Check that a table of another tool has the least columns a ranking needs.
 
@@ -69,8 +76,7 @@ def require_columns(names: Sequence[str], received: Sequence[str]) -> None:
     Raises:
         TableError: One is missing; the message names the columns received and allowed.
     """
-    needed = (("world_size",), BATCH_COLUMNS, TIME_COLUMNS)
-    missing = [" or ".join(wanted) for wanted in needed if not set(wanted) & set(names)]
+    missing = [" or ".join(wanted) for wanted in _NEEDED if not set(wanted) & set(names)]
     if missing:
         example = missing[0].partition(" ")[0]
         raise TableError(
@@ -100,7 +106,7 @@ def numbers(
         whole: Every value must be a whole number.
 
     Raises:
-        TableError: A value is no finite number, not above the bound, or not whole.
+        ColumnError: A value is no finite number, not above the bound, or not whole.
     """
     if column not in frame:
         return np.full(len(frame), np.nan)
@@ -124,10 +130,11 @@ def numbers(
         allowed = allowed.replace("finite", "whole")
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise TableError(
-            f"column {column}, row {given.index[row]}: received {_shown(given.iloc[row])}, "
+        raise ColumnError(
+            column,
+            f", row {given.index[row]}: received {_shown(given.iloc[row])}, "
             f"allowed is {allowed}, "
-            "or nothing where it is not known"
+            "or nothing where it is not known",
         )
     return values
 

@@ -19,10 +19,11 @@ from ddp_sweep.analysis.columns import (
     texts,
 )
 from ddp_sweep.analysis.estimation import Booleans, Floats, Integers
+from ddp_sweep.analysis.foreign_status import FAILED
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.sources import Source
 from ddp_sweep.analysis.target import has_target, meet_target
-from ddp_sweep.errors import TableError
+from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import Status
 from ddp_sweep.spec.metrics import METRICS
 
@@ -47,14 +48,15 @@ class Ending(StrEnum):
     MISSED = "missed"
     """Ended without meeting the target."""
     FAILED = "failed"
-    """A failure of the configuration: diverged, out of memory, out of time."""
+    """A failure of the configuration: diverged, out of memory, out of time; in a table of another
+    tool an error of any kind."""
     BROKEN = "broken"
     """Could not start, or raised: there is no measurement to be had."""
     LOST = "lost"
     """Nobody's fault: only reduces the number of runs."""
 
 
-_ENDINGS = {
+_ENDINGS: dict[str, Ending] = {
     Status.SUCCEEDED: Ending.FINISHED,
     Status.OUT_OF_MEMORY: Ending.FAILED,
     Status.DIVERGED: Ending.FAILED,
@@ -64,6 +66,7 @@ _ENDINGS = {
     Status.WORKER_DIED: Ending.LOST,
     Status.NODE_LOST: Ending.LOST,
     Status.INTERRUPTED: Ending.LOST,
+    FAILED: Ending.FAILED,
 }
 
 
@@ -162,11 +165,13 @@ def measure(source: Source, options: RankingOptions) -> Measurements:
 
 def _check(runs: pd.DataFrame, *, ours: bool) -> None:
     if np.isnan(numbers(runs, "world_size", above=0, whole=True)).any():
-        raise TableError("column world_size has rows without a value; every run needs one")
+        raise ColumnError("world_size", " has rows without a value; every run needs one")
     for column in ("per_worker_batch_size", "global_batch_size", "num_nodes"):
         numbers(runs, column, above=0, whole=True)
     if ours:  # our own failed runs may have ended before the first sample
         return
+    if "status" in runs:  # and so may others
+        runs = runs[runs["status"] == Status.SUCCEEDED]
     for column in (*TIME_COLUMNS, "samples", "samples_to_target"):
         numbers(runs, column, above=0)
     for column in ("cost", "worker_hours"):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ddp_sweep.analysis.list_columns import ConfusionMatrices, Lists
-from ddp_sweep.errors import TableError
+from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import METRIC_PREFIX
 from ddp_sweep.spec.metrics import METRICS, split_class
 
@@ -114,7 +114,7 @@ def metric_values(frame: pd.DataFrame, metric: str) -> Floats:
         metric: A column, or ``recall[1]``: a class by its index or name.
 
     Raises:
-        TableError: The column holds something else than numbers.
+        ColumnError: The column holds something else than numbers.
     """
     name, label = split_class(metric)
     if label is not None:
@@ -124,7 +124,7 @@ def metric_values(frame: pd.DataFrame, metric: str) -> Floats:
     try:
         values = frame[metric].to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise TableError(f"column {metric} holds something else than numbers: {error}") from error
+        raise ColumnError(metric, f" holds something else than numbers: {error}") from error
     return np.where(np.isfinite(values), values, np.nan)
 
 

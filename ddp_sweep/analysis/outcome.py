@@ -191,6 +191,9 @@ class Conditions:
     floors: Mapping[str, float]
     source: str | None
     """The folder or file that was ranked; None for a frame in memory."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments of `rank` that were given, in the words of the table; what stands in a sweep
+    file is not among them."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -108,6 +108,7 @@ class _Comparison:
             verdict[itself & ~np.isnan(differences.value)] = Verdict.NON_INFERIOR.value
             beyond = _decide(wide_low, wide_high, margin.width, sign)[0] & usable
             needed = seeds_needed(differences, margin.width, sign, self.next_alpha)
+            needed = np.where(missing, np.nan, needed)  # more seeds do not fill a gap
         figures = [low, high, wide_low, wide_high, p_value, needed]
         # Against itself nothing is estimated.
         low, high, wide_low, wide_high, p_value, needed = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.settings import ready_to_paste
 from ddp_sweep.analysis.sources import Source, open_source
 from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.errors import ColumnError
 from ddp_sweep.results import Results
 
 __all__ = ["rank"]
@@ -81,8 +83,21 @@ def rank(
     )
     options.check()
     # A ratio of times too far apart for a float is unknown: infinity and NaN become None.
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        return _rank(opened, options)
+    try:
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            ranking = _rank(opened, options)
+    except ColumnError as error:
+        raise selection.in_their_words(error) from error
+    asked = {
+        "baseline": baseline,
+        "margins": margins,
+        "target": target,
+        "columns": columns,
+        "where": where,
+        "pair_by": pair_by,
+    }
+    given = {name: value for name, value in asked.items() if value}
+    return replace(ranking, conditions=replace(ranking.conditions, asked=given))
 
 
 def _rank(opened: Source, options: RankingOptions) -> Ranking:

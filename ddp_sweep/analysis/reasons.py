@@ -23,6 +23,7 @@ from ddp_sweep.analysis.wording import (
     margin_text,
     metric_name,
 )
+from ddp_sweep.spec.metrics import METRICS
 
 __all__ = ["Judgement", "Reasons"]
 
@@ -95,7 +96,7 @@ class Reasons:
             case Cause.NOT_CONFIRMED:
                 return self.not_confirmed[position]
             case Cause.NO_MARGINS:
-                return _NO_MARGINS
+                return self._no_margins
         return "the quality reference"
 
     @cached_property
@@ -110,6 +111,22 @@ class Reasons:
     @cached_property
     def _verdicts(self) -> dict[str, list[str]]:
         return {name: found.verdict.tolist() for name, found in self._tested.items()}
+
+    @cached_property
+    def _no_margins(self) -> str:
+        measured = [name for name in self.judge.tests.metrics if name not in COST_METRICS]
+        if not measured and not self.judge.measured.ours:
+            return "not yet known: the table has no figures of quality"
+        one = "accuracy" if "accuracy" in measured or not measured else measured[0]
+        relative = one not in METRICS or METRICS[one].allows_relative_margin
+        example = f"--margin {one}={'2%' if relative else '0.01'}"
+        how = f"quality.margins in the sweep file, or {example}"
+        if not self.judge.measured.ours:
+            how = f"such as {example}"
+        return (
+            f"not yet known: no margins were set ({how}), so nothing says how large a loss would "
+            "matter"
+        )
 
     def _metrics_that(self, verdict: Verdict, position: int) -> list[str]:
         return [name for name, found in self._verdicts.items() if found[position] == verdict]
@@ -152,7 +169,13 @@ class Reasons:
             return f"{seeds} to compare, at least {LEAST_SEEDS} are needed"
         if np.isnan(found.low[position]):
             return f"{name} is the same in all runs, and on how many samples is not recorded"
-        return f"{_figures(metric, found, position)}, too uncertain to tell"
+        figures = _figures(metric, found, position)
+        if found.sign is None:
+            return (
+                f"{figures}; whether higher or lower is better is not known, so a change either "
+                "way could be a loss, and was not ruled out"
+            )
+        return f"{figures}, too uncertain to tell"
 
     def _same_updates(self, position: int) -> str:
         twin = int(self.judgements.twin[position])
@@ -225,10 +248,6 @@ class Reasons:
         return f" ({lines[-1].strip()[:200]})" if lines else ""
 
 
-_NO_MARGINS = (
-    "not yet known: no margins were set (quality.margins in the sweep file), so nothing says how "
-    "large a loss would matter"
-)
 _ON_THIS_SET = ", on this validation set"
 
 

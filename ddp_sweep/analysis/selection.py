@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ddp_sweep.analysis.columns import is_analysed, is_known_column
+from ddp_sweep.analysis.columns import is_analysed, is_known_column, needed_columns
 from ddp_sweep.analysis.wording import read_parameters
-from ddp_sweep.errors import TableError
+from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import METRIC_PREFIX, TRIALS
 from ddp_sweep.spec.nearest import unknown_name
 
@@ -38,20 +39,6 @@ class Selection:
     pair_by: str | None = None
     """Column whose equal values mark runs that belong together; tables of other tools only."""
 
-    def __post_init__(self) -> None:
-        for ours in self.columns:
-            if not is_known_column(ours):
-                allowed = [*TRIALS.names, f"{METRIC_PREFIX}<name>"]
-                raise TableError(f'columns: "{ours}": {unknown_name("column", ours, allowed)}')
-        theirs = list(self.columns.values())
-        for name in theirs:
-            if theirs.count(name) > 1:
-                both = [ours for ours, found in self.columns.items() if found == name]
-                raise TableError(
-                    f'columns: "{name}" stands for both {" and ".join(both)}; '
-                    "name a column of the table once"
-                )
-
     def our_name(self, name: str) -> str:
         """Our name of a column that may be named as the table does."""
         return {theirs: ours for ours, theirs in self.columns.items()}.get(name, name)
@@ -60,18 +47,21 @@ class Selection:
         """The same values under our names."""
         return None if named is None else {self.our_name(key): named[key] for key in named}
 
+    def in_their_words(self, error: ColumnError) -> ColumnError:
+        """The same error under the name that the table has for the column."""
+        return ColumnError(self._their_name(error.column), error.problem)
+
     def needed(self, names: Sequence[str]) -> list[str]:
         """Those of a table's columns that are read, in its order.
 
         Raises:
-            TableError: The table lacks a column that is named, or has one twice.
+            TableError: The table lacks a column that is named, or has one twice; or a column is
+                named that has no meaning here.
         """
         for name in names:
             if names.count(name) > 1:
                 raise TableError(f"the table has the column {name} twice; rename one of them")
-        for theirs in self.columns.values():
-            if theirs not in names:
-                raise TableError(f'columns: "{theirs}": {unknown_name("column", theirs, names)}')
+        self._check_columns(names)
         wanted = {*self.columns.values(), *map(self._their_name, self.where)}
         if self.pair_by is not None:
             wanted.add(self._their_name(self.pair_by))
@@ -132,6 +122,21 @@ class Selection:
         """The conditions on rows, ``state = finished and epochs = 90``."""
         return " and ".join(f"{name} = {_plain(value)}" for name, value in self.where.items())
 
+    def _check_columns(self, names: Sequence[str]) -> None:
+        for ours, theirs in self.columns.items():
+            if not is_known_column(ours):
+                raise TableError(f"columns: {_no_name_of_ours(ours, theirs, names)}")
+            if theirs not in names:
+                raise TableError(f'columns: "{theirs}": {unknown_name("column", theirs, names)}')
+        named = list(self.columns.values())
+        for name in named:
+            if named.count(name) > 1:
+                both = [ours for ours, found in self.columns.items() if found == name]
+                raise TableError(
+                    f'columns: "{name}" stands for both {" and ".join(both)}; '
+                    "name a column of the table once"
+                )
+
     def _unknown(self, name: str, names: Sequence[str]) -> str:
         return unknown_name("column", name, [*names, *self.columns])
 
@@ -169,6 +174,17 @@ def _equals(column: pd.Series[Any], value: Any, name: str) -> Booleans:  # noqa:
         return (column == number).fillna(False).to_numpy(dtype=np.bool_)
     texts = column.astype("object").map(str, na_action="ignore")
     return (texts == str(value)).to_numpy(dtype=np.bool_)
+
+
+def _no_name_of_ours(ours: str, theirs: str, names: Sequence[str]) -> str:
+    if is_known_column(theirs) and ours in names and theirs not in names:
+        return f'"{ours}={theirs}" is turned round; our name stands first: {theirs}={ours}'
+    near = difflib.get_close_matches(ours, TRIALS.names, n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    return (
+        f'"{ours}": unknown column; {hint}needed are {needed_columns()}; '
+        f"a metric of your own is {METRIC_PREFIX}<name>"
+    )
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 - a value of any kind

@@ -17,6 +17,7 @@ from ddp_sweep.analysis.columns import (
     require_columns,
 )
 from ddp_sweep.analysis.estimation import Booleans
+from ddp_sweep.analysis.foreign_status import NO_EVIDENCE, our_status
 from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.table_files import read_table
@@ -122,7 +123,7 @@ def _from_frame(
     if runs.empty:
         raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
     if not set(runs.columns) >= _OURS:
-        return _select(frame, runs, selection, name)
+        return _without_lost(_select(frame, runs, selection, name), selection)
     if "final" not in runs:
         runs = mark_final(runs)
     final = runs["final"].astype(bool)
@@ -166,6 +167,45 @@ def _select(
         name=name,
         pairs=pairs,
         findings=tuple(findings),
+    )
+
+
+def _without_lost(source: Source, selection: Selection) -> Source:
+    """The runs of another tool that say something about their configuration.
+
+    Raises:
+        TableError: Nobody knows what a word for the end of a run means, or no run is left.
+    """
+    runs = source.runs
+    if "status" not in runs:
+        return source
+    column = selection.columns.get("status", "status")
+    status = our_status(runs["status"], column)
+    lost = status.isin(NO_EVIDENCE)
+    if not lost.any():
+        return replace(source, runs=runs.assign(status=status))
+    number = int(lost.sum())
+    words = [f"{n:,} {word}" for word, n in runs["status"][lost].value_counts().items()]
+    if lost.all():
+        raise TableError(
+            f"no run gave a measurement: column {column} says {', '.join(words)}; "
+            "give a table with runs that finished"
+        )
+    finding = Finding(
+        kind="left_out_runs",
+        severity=Severity.WARNING,
+        message=(
+            f"{count(number, 'run')} of {len(runs):,} {'was' if number == 1 else 'were'} left "
+            f"out, since {column} says {', '.join(words)}: such an end says nothing about a "
+            "configuration. If its settings caused it, write failed there."
+        ),
+        evidence={"runs": number},
+    )
+    return replace(
+        source,
+        runs=runs.assign(status=status)[~lost],
+        pairs=None if source.pairs is None else source.pairs[~lost],
+        findings=(*source.findings, finding),
     )
 
 

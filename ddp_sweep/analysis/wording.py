@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddp_sweep.analysis.foreign_status import FAILED
 from ddp_sweep.analysis.metrics import COST_METRICS, Margin
 from ddp_sweep.schema import Status
 
@@ -23,7 +24,7 @@ __all__ = [
     "whole",
 ]
 
-ENDED = {
+ENDED: dict[str, str] = {
     Status.OUT_OF_MEMORY: "ran out of memory",
     Status.DIVERGED: "diverged",
     Status.TIMED_OUT: "ran out of time",
@@ -32,6 +33,7 @@ ENDED = {
     Status.WORKER_DIED: "lost a worker",
     Status.NODE_LOST: "lost a node",
     Status.INTERRUPTED: "were interrupted",
+    FAILED: "failed",
 }
 """How runs ended, after their number."""
 

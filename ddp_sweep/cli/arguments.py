@@ -13,12 +13,19 @@ import typer
 __all__ = [
     "Address",
     "AsFormat",
+    "Baseline",
+    "Columns",
     "Folder",
     "Format",
+    "Margins",
     "Overrides",
+    "PairBy",
+    "Source",
     "Sweep",
+    "Target",
+    "Where",
     "read_assignments",
-    "read_pairs",
+    "read_question",
     "sweep_words",
 ]
 
@@ -44,6 +51,70 @@ Address = Annotated[
     ),
 ]
 
+# What `rank` and `report` are asked.
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="DIR|FILE", help="A results folder, or a Parquet or CSV table."),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="K=V,K=V", help="The configuration to compare with."),
+]
+Margins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin", metavar="METRIC=VALUE", help="The most that may be lost of a metric."
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="METRIC=VALUE", help="The quality that ends the clock."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="OURS=THEIRS,...",
+        help="What a table of another tool calls our columns; may be repeated.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="COLUMN=VALUE",
+        help="Rank only rows with this value; repeat it for more columns or values.",
+    ),
+]
+PairBy = Annotated[
+    str | None,
+    typer.Option(
+        "--pair-by",
+        metavar="COLUMN",
+        help="Compare runs of another tool one by one where they share this, such as seed.",
+    ),
+]
+
+
+def read_question(
+    *,
+    baseline: str | None,
+    margin: Iterable[str] | None,
+    target: str | None,
+    columns: Iterable[str] | None,
+    where: Iterable[str] | None,
+    pair_by: str | None,
+) -> dict[str, Any]:
+    """What `ddp_sweep.rank` is asked, as its arguments, from what was written."""
+    return {
+        "baseline": None if baseline is None else read_assignments(baseline.split(",")),
+        "margins": read_assignments(margin) if margin else None,
+        "target": None if target is None else read_assignments([target]),
+        "columns": _once(_read_pairs(columns or ())),
+        "where": _together(_read_pairs(where or (), separator=None)),
+        "pair_by": pair_by,
+    }
+
 
 def sweep_words(sweep: Path, overrides: Iterable[str]) -> str:
     """A sweep file and the settings replaced in it, as a command that is advised names them."""
@@ -67,7 +138,7 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def read_pairs(texts: Iterable[str], *, separator: str | None = ",") -> Iterator[tuple[str, str]]:
+def _read_pairs(texts: Iterable[str], *, separator: str | None = ",") -> Iterator[tuple[str, str]]:
     """Names with what is written after their ``=``, as text.
 
     Args:
@@ -80,3 +151,22 @@ def read_pairs(texts: Iterable[str], *, separator: str | None = ",") -> Iterator
             if not key or not equals or not value:
                 raise typer.BadParameter(f'received "{part}"; allowed: key=value')
             yield key, value
+
+
+def _once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if key in found:
+            raise typer.BadParameter(
+                f'columns: "{key}" is given as "{found[key]}" and as "{value}"; give it once'
+            )
+        found[key] = value
+    return found
+
+
+def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Values by column; the values of one column are alternatives."""
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ddp_sweep.analysis.metrics import COST_METRICS, Margin
 from ddp_sweep.analysis.outcome import (
@@ -24,6 +25,14 @@ _MOST_OF_A_KIND = 3
 _MOST_REASONS = 10
 _LOOKED_AT = 1000
 """Configurations, from the first rank on, that remarks are made about."""
+_OPTIONS = (
+    ("--baseline", "baseline", True),
+    ("--margin", "margins", False),
+    ("--target", "target", True),
+    ("--columns", "columns", True),
+    ("--where", "where", False),
+)
+"""Options of ``rank`` with the arguments they stand for; whether one holds all pairs."""
 
 
 def advice(ranking: Ranking) -> str:
@@ -53,11 +62,26 @@ def commands(ranking: Ranking) -> tuple[tuple[str, str], ...]:
     source = ranking.conditions.source
     if source is None:
         return ()
-    found = [(f"ddp-sweep rank {shlex.quote(source)} --format json", "every figure, for scripts")]
+    words = ["ddp-sweep", "rank", source, *_options(ranking.conditions.asked), "--format", "json"]
+    found = [(shlex.join(words), "every figure, for scripts")]
     if Path(source).is_dir():
         code = f"import ddp_sweep; print(ddp_sweep.load_results({json.dumps(source)}).trials)"
         found.append((f"python -c {shlex.quote(code)}", "every measurement, in pandas"))
     return tuple(found)
+
+
+def _options(asked: Mapping[str, Any]) -> Iterator[str]:
+    """What a ranking was asked, as options of ``rank``."""
+    for option, name, together in _OPTIONS:
+        pairs = [
+            f"{key}={one}"
+            for key, value in asked.get(name, {}).items()
+            for one in (value if isinstance(value, list | tuple | set) else [value])
+        ]
+        for text in [",".join(pairs)] if together and pairs else pairs:
+            yield from (option, text)
+    if "pair_by" in asked:
+        yield from ("--pair-by", asked["pair_by"])
 
 
 def _on_the_choice(ranking: Ranking) -> Iterator[str]:
@@ -91,8 +115,12 @@ def _reasons(ranking: Ranking) -> Iterator[str]:
             alike[entry.reason].append(entry.name)
     said = advice(ranking)
     for reason, names in islice(alike.items(), _MOST_REASONS):
-        if len(names) == 1 and reason.partition(": ")[2] in said:
-            continue
+        outcome, _, why = reason.partition(": ")
+        if why in said:
+            if len(names) > 1:
+                reason = f"{outcome}, for the same reason"
+            else:
+                continue
         who = names[0] if len(names) == 1 else count(len(names), "configuration")
         verb = "" if reason.startswith("did not") else "is " if len(names) == 1 else "are "
         yield f"{who} {verb}{reason}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Results", "ResultsFolder", "ResultsWarning", "load_results"]
+
+_TABLE_FILES = (".csv", ".parquet")
+"""How a table is named; a folder of results hardly is."""
 
 
 class ResultsWarning(UserWarning):
@@ -139,8 +143,17 @@ class ResultsFolder:
             tables: Names of those to read; the others come empty.
 
         Raises:
-            ResultsError: There is no such folder.
+            ResultsError: There is no such folder, nor a file where one is named.
         """
+        if not self.path.exists() and self.path.suffix.lower() in _TABLE_FILES:
+            beside = [file.name for file in self.path.parent.glob(f"*{self.path.suffix}")]
+            near = difflib.get_close_matches(self.path.name, beside, n=1)
+            hint = (
+                f"did you mean {self.path.parent / near[0]}?"
+                if near
+                else "give its path from here"
+            )
+            raise ResultsError(f"there is no file {self.path}; {hint}")
         if not self.path.is_dir():
             raise ResultsError(
                 f"no results folder at {self.path}; "

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ddp_sweep.analysis import rank
 from ddp_sweep.results import SeedPurpose, load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SWEEP = """\
 name: seeds

@@ -159,7 +159,7 @@ def test_without_margins_differences_are_shown_and_nothing_is_decided() -> None:
     entry = find(rank(frame(rows([ONE, Cell(world_size=2, batch=64)]))), 2)
 
     assert entry.verdict is Verdict.INCONCLUSIVE
-    assert "no margins were set" in entry.reason
+    assert "no margins were set (quality.margins in the sweep file, or --margin" in entry.reason
     found = entry.metrics["accuracy"]
     assert isinstance(found, MetricComparison)
     assert found.difference is not None
@@ -178,6 +178,22 @@ def test_a_metric_of_unknown_direction_must_not_change_either_way() -> None:
 
     assert wide.verdict is Verdict.NON_INFERIOR
     assert narrow.verdict is Verdict.INCONCLUSIVE
+    assert "whether higher or lower is better is not known" in narrow.reason
+    assert "too uncertain" not in narrow.reason
+
+
+def test_more_seeds_are_not_advised_where_runs_lack_the_metric() -> None:
+    records = rows([ONE, Cell(world_size=2, batch=64)])
+    for record in records:  # equal on the whole, and far apart seed by seed
+        turned = (record["seed"] + record["world_size"]) % 2
+        record["accuracy"] = 0.92 if turned else 0.88
+
+    def needed() -> int | None:
+        return find(rank(frame(records), margins={"accuracy": 0.03}), 2).seeds_needed
+
+    assert needed() is not None
+    records[-1]["accuracy"] = None
+    assert needed() is None
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,16 @@ def test_a_named_baseline_is_both_and_a_better_one_is_pointed_out() -> None:
     assert finding.evidence["honest_speedup"] == pytest.approx(find(honest, 2, 64).speedup)
 
 
+def test_a_better_baseline_that_is_recommended_is_not_pointed_out_as_well() -> None:
+    cells = [SMALL, Cell(world_size=1, batch=128, seconds=SMALL.seconds / 2)]
+    named = {"world_size": 1, "per_worker_batch_size": SMALL.batch}
+
+    ranking = rank(frame(rows(cells)), margins=MARGINS, baseline=named)
+
+    assert ranking.recommendation.fastest is find(ranking, 1, 128)
+    assert "weak_baseline" not in {finding.kind for finding in ranking.findings}
+
+
 def test_a_baseline_may_be_named_by_any_setting() -> None:
     records = rows([SMALL, TWO])
     for record in records:

@@ -11,6 +11,7 @@ from ddp_sweep.analysis.columns import numbers
 from ddp_sweep.analysis.demands import margin_findings
 from ddp_sweep.analysis.diagnosis.integrity import data_leakage, repeated_samples
 from ddp_sweep.analysis.diagnosis.noise import noisy_measurement
+from ddp_sweep.analysis.diagnosis.rows import runs_without_quality, runs_without_time
 from ddp_sweep.analysis.diagnosis.speed import idle_cores
 from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.measurements import Ending
@@ -43,12 +44,13 @@ def diagnose(
         *_files(source),
         *source.findings,
         *_repeated_seeds(standing),
-        *_runs_without_time(standing),
+        *runs_without_time(standing),
+        *runs_without_quality(standing),
         *_evaluated_counts(standing),
         *data_leakage(subject),
         *repeated_samples(subject),
         *_reference(standing, options),
-        *_baseline(standing, options, leader),
+        *_baseline(standing, options, leader, winner),
         *margin_findings(standing),
         *_grid_edges(standing, leader),
         *_untried_batch(standing, leader),
@@ -98,22 +100,6 @@ def _repeated_seeds(standing: Standing) -> Iterator[Finding]:
         )
 
 
-def _runs_without_time(standing: Standing) -> Iterator[Finding]:
-    measured = standing.measured
-    unknown = measured.finished & np.isnan(measured.time_s) & ~measured.untimed
-    if unknown.any():
-        yield Finding(
-            kind="runs_without_time",
-            severity=Severity.WARNING,
-            message=(
-                f"{count(int(unknown.sum()), 'run')} of {len(unknown):,} "
-                f"{'has' if unknown.sum() == 1 else 'have'} no time: speedups come from the "
-                "others alone. A run that failed should say so in a column status."
-            ),
-            evidence={"runs": int(unknown.sum())},
-        )
-
-
 def _evaluated_counts(standing: Standing) -> Iterator[Finding]:
     runs = standing.measured.runs
     seen, expected = numbers(runs, "eval_samples"), numbers(runs, "expected_eval_samples")
@@ -155,14 +141,19 @@ def _reference(standing: Standing, options: RankingOptions) -> Iterator[Finding]
         )
 
 
-def _baseline(standing: Standing, options: RankingOptions, leader: int) -> Iterator[Finding]:
-    """A baseline that is not the best of its world size flatters every speedup."""
+def _baseline(
+    standing: Standing, options: RankingOptions, leader: int, winner: int | None
+) -> Iterator[Finding]:
+    """A baseline that is not the best of its world size flatters every speedup.
+
+    Where the best is what is recommended, the recommendation says so already.
+    """
     verdicts = standing.assessment.judgements.verdict
     allowed = np.isin(verdicts, [Verdict.NON_INFERIOR.value, Verdict.INCONCLUSIVE.value])
     baseline = np.full(standing.measured.count, standing.baseline)
     best = int(fastest_of_smallest(standing.measured, baseline, allowed)[standing.baseline])
     gain = standing.speed.speedup[best]
-    if best == standing.baseline or np.isnan(gain) or gain <= _NOTABLE_GAIN:
+    if best in (standing.baseline, winner) or np.isnan(gain) or gain <= _NOTABLE_GAIN:
         return
     honest = float(speedups(standing.measured, best).speedup[leader])
     naive = float(standing.speed.speedup[leader])

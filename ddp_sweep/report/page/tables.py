@@ -139,6 +139,8 @@ def _outcome_text(entry: RankedConfiguration, shown: RowView) -> str:
         return shown.outcome
     text = shown.outcome if found in shown.outcome else f"{shown.outcome}, {found}"
     why = entry.reason.removeprefix("the speed baseline; ").partition(": ")[2]
+    if why.startswith("no margins were set"):
+        why = "no margin set"  # the whole sentence stands above, once
     return f"{text}: {why}" if why else text
 
 

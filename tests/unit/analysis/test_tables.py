@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,118 @@ def test_a_table_in_which_every_run_missed_the_target_recommends_nothing() -> No
     }
 
 
+def test_without_margins_a_table_is_told_of_the_option_and_once(cli: Cli, tmp_path: Path) -> None:
+    three = EXPORT[6:7].assign(**{"config/world_size": 4})
+    file = write_table(tmp_path / "export.csv", pd.concat([EXPORT[:6], three]))
+
+    said = " ".join(cli("rank", file, "--columns", AS_TEXT).out.split())
+
+    assert said.count("no margins were set (such as --margin accuracy=0.01)") == 1
+    assert "sweep file" not in said
+    assert "2 configurations are not yet known, for the same reason." in said
+
+
+@pytest.mark.parametrize(
+    ("column", "example"), [("val_loss", "val_loss=2%"), ("metric_x", "metric_x=2%")]
+)
+def test_the_margin_that_is_proposed_exists_in_the_table(column: str, example: str) -> None:
+    table = LEAST.assign(**{column: 0.5})
+
+    reason = find(rank(table), 2).reason
+    assert f"--margin {example}" in reason
+    name, _, margin = example.partition("=")
+    assert find(rank(table, margins={name: margin}), 2).metrics[name].margin == margin
+
+
+# Going on from a ranking
+
+
+ASKED = [
+    *("--columns", AS_TEXT, "--where", "State=finished", "--where", "config/seed=0"),
+    *("--where", "config/seed=1", "--where", "config/seed=2", "--margin", "val/acc=0.01"),
+    *("--pair-by", "seed", "--baseline", "config/world_size=1,config/batch=64"),
+]
+
+
+def test_the_command_for_scripts_asks_the_same_again(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "my export.csv", EXPORT)
+    table = cli("rank", file, *ASKED)
+
+    (command,) = [line for line in table.out.splitlines() if line.startswith("ddp-sweep rank")]
+
+    again = cli(*shlex.split(command)[1:])
+    assert json.loads(again.out) == json.loads(cli("rank", file, *ASKED, "--format", "json").out)
+
+
+def test_a_report_is_asked_as_a_ranking_is(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "export.csv", EXPORT)
+    table = cli("rank", file, *ASKED).out
+    (heading,) = [line for line in table.splitlines() if line.startswith("Speedup")]
+
+    assert cli("report", file, *ASKED).code == 0
+    page = (tmp_path / "export-report.html").read_text(encoding="utf-8")
+
+    assert heading in page
+    assert "Only runs with State = finished and config/seed = 0 or 1 or 2 were ranked" in page
+
+
+# How runs ended, in the words of another tool
+
+STATED = {**NAMES, "status": "State"}
+
+
+def ended(*states: str) -> pd.DataFrame:
+    """Three good runs a side, and one more on two workers for each state, quick and bad."""
+    extra = [EXPORT.iloc[[7]].assign(State=state, **{"val/acc": np.nan}) for state in states]
+    return pd.concat([EXPORT[:6], *extra], ignore_index=True)
+
+
+@pytest.mark.parametrize("state", ["crashed", "killed", "Running", "PREEMPTED", "worker_died"])
+def test_an_end_that_says_nothing_is_left_out_and_told(state: str) -> None:
+    found = rank(ended(state), columns=STATED, margins={"accuracy": 0.01}, pair_by="seed")
+    clean = rank(EXPORT[:6], columns=STATED, margins={"accuracy": 0.01}, pair_by="seed")
+
+    (finding,) = [f for f in found.findings if f.kind == "left_out_runs"]
+    assert f"1 run of 7 was left out, since State says 1 {state}" in finding.message
+    assert list(found.configurations) == list(clean.configurations)
+
+
+def test_a_configuration_that_only_crashed_is_no_measure_of_others() -> None:
+    crashed = EXPORT.iloc[[7]].assign(**{"config/world_size": 1, "config/batch": 32})
+
+    found = rank(pd.concat([EXPORT[:6], crashed]), columns=STATED)
+
+    assert (found.baseline.global_batch_size, found.reference.global_batch_size) == (64, 64)
+
+
+def test_a_run_that_failed_counts_against_its_configuration() -> None:
+    entry = find(rank(ended("failed"), columns=STATED), 2)
+
+    assert (entry.n_seeds, entry.n_failed) == (4, 1)
+    assert "1 of 4 failed" in entry.reason
+    assert entry.speedup is not None
+    assert entry.speedup < 2  # not the quick end of the one that failed
+
+
+def test_runs_that_all_vanished_cannot_be_ranked() -> None:
+    with pytest.raises(TableError, match="no run gave a measurement: column State says 6 crashed"):
+        rank(EXPORT[:6].assign(State="crashed"), columns=STATED)
+
+
+def test_words_that_nobody_knows_are_refused_under_the_name_of_their_column() -> None:
+    with pytest.raises(TableError, match=r'column State holds odd; .*--where "State=VALUE"'):
+        rank(ended("odd"), columns=STATED)
+
+
+def test_a_time_without_the_quality_that_others_have_is_pointed_out() -> None:
+    found = rank(ended("crashed"), columns=NAMES)
+
+    (finding,) = [f for f in found.findings if f.kind == "runs_without_quality"]
+    assert "1 run of 7 has a time but no accuracy" in finding.message
+    assert "runs_without_quality" not in kinds(EXPORT, columns=NAMES)
+    assert "runs_without_quality" not in kinds(ended("crashed"), columns=STATED)
+
+
 # What is refused, with the reason and what to do
 
 
@@ -436,6 +549,12 @@ def test_a_file_that_cannot_be_ranked_is_one_message(cli: Cli, tmp_path: Path, n
     ("options", "message"),
     [
         (["--columns", "worldsize=config/world_size"], 'did you mean "world_size"?'),
+        (["--columns", "Name=recall"], '"Name=recall" is turned round; our name stands first'),
+        (
+            ["--columns", "banana=Name"],
+            "needed are world_size, per_worker_batch_size or global_batch_size, time_to_target_s "
+            "or train_time_s or throughput_samples_per_s; a metric of your own is metric_<name>",
+        ),
         (["--columns", "recall=val/acd"], 'did you mean "val/acc"?'),
         (["--columns", "recall=a,recall=b"], '"recall" is given as "a" and as "b"'),
         (["--columns", "recall=val/acc"], '"val/acc" stands for both accuracy and recall'),
@@ -467,6 +586,26 @@ def test_an_option_that_makes_no_sense_is_one_message(
     assert (finished.code, finished.out) == (2, "")
     assert message in " ".join(finished.err.replace("│", " ").split())
     assert "Traceback" not in finished.err
+
+
+@pytest.mark.parametrize(
+    ("theirs", "value"),
+    [("_runtime", -1.0), ("val/acc", 95.0), ("val/acc", "good"), ("config/world_size", None)],
+)
+def test_a_wrong_value_is_told_under_the_name_that_the_table_has(theirs: str, value: Any) -> None:
+    wrong = EXPORT.astype({theirs: "object"})
+    wrong.loc[2, theirs] = value
+
+    with pytest.raises(TableError, match=f"^column {theirs}[, ]"):
+        rank(wrong, columns=NAMES)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_a_file(cli: Cli, tmp_path: Path) -> None:
+    file = write_table(tmp_path / "export.csv", EXPORT)
+
+    for verb in ("rank", "report"):
+        assert f"there is no file {tmp_path / '7.csv'}; give" in cli(verb, tmp_path / "7.csv").err
+        assert f"did you mean {file}?" in cli(verb, tmp_path / "exprt.csv").err
 
 
 def test_columns_that_stand_twice_in_a_table_are_refused() -> None:
