@@ -29,6 +29,19 @@ TIME_COLUMNS = ("time_to_target_s", "train_time_s", "throughput_samples_per_s")
 _NEEDED = (("world_size",), BATCH_COLUMNS, TIME_COLUMNS)
 """Columns of which a table must have one each."""
 
+SETTINGS = (
+    "world_size",
+    "global_batch_size",
+    "per_worker_batch_size",
+    "accumulation_steps",
+    "learning_rate",
+    "num_nodes",
+    "compute_precision",
+    "parameters",
+    "configuration_id",
+)
+"""Columns whose values make a configuration, in the order that breaks ties."""
+
 LIST_COLUMNS = frozenset(name for name in TRIALS.names if is_list(TRIALS.field(name).type))
 """Columns whose cells are lists; in a CSV file they are text, and of no use."""
 _KNOWN = frozenset(TRIALS.names) | {"final"}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ddp_sweep.analysis.columns import (
+    SETTINGS,
     TIME_COLUMNS,
     fill_batch_sizes,
     fill_nodes,
@@ -29,15 +30,6 @@ from ddp_sweep.spec.metrics import METRICS
 
 __all__ = ["Ending", "Measurements", "measure"]
 
-_NUMERIC_SETTINGS = (
-    "world_size",
-    "global_batch_size",
-    "per_worker_batch_size",
-    "accumulation_steps",
-    "learning_rate",
-    "num_nodes",
-)
-_TEXT_SETTINGS = ("compute_precision", "parameters", "configuration_id")
 _RUN_ORDER = ("seed", "sweep", "session_id", "block", "trial_id", "attempt")
 
 
@@ -182,7 +174,7 @@ def _check(runs: pd.DataFrame, *, ours: bool) -> None:
 
 def _configurations(runs: pd.DataFrame, *, ours: bool) -> tuple[Integers, pd.DataFrame]:
     """Number the configurations in the order of their settings."""
-    present = [name for name in (*_NUMERIC_SETTINGS, *_TEXT_SETTINGS) if name in runs]
+    present = [name for name in SETTINGS if name in runs]
     keys = ["configuration_id", "num_nodes"] if ours else present
     groups = runs[present].groupby(keys, dropna=False, sort=False)
     codes = groups.ngroup().to_numpy()

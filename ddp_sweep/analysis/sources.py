@@ -18,12 +18,14 @@ from ddp_sweep.analysis.columns import (
 )
 from ddp_sweep.analysis.estimation import Booleans
 from ddp_sweep.analysis.foreign_status import NO_EVIDENCE, our_status
+from ddp_sweep.analysis.mixtures import mixtures
 from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.table_files import read_table
 from ddp_sweep.analysis.wording import count
 from ddp_sweep.errors import ResultsError, TableError
 from ddp_sweep.results import Results, ResultsFolder, SeedAddition, mark_final
+from ddp_sweep.schema import Status
 
 __all__ = ["Source", "open_source"]
 
@@ -73,12 +75,14 @@ def open_source(
     selection = selection or Selection()
     if isinstance(source, pd.DataFrame):
         names = [str(column) for column in source.columns]
-        return _from_frame(source[selection.needed(names)], names, None, selection)
+        named = source.set_axis(names, axis="columns")
+        return _from_frame(named[_read(names, selection)], names, None, selection)
     if isinstance(source, Results):
         return _from_results(source, selection)
     path = Path(source)
     if path.is_file():
-        return _from_frame(*read_table(path, selection.needed), str(path), selection)
+        frame, names = read_table(path, lambda names: _read(names, selection))
+        return _from_frame(frame, names, str(path), selection)
     folder = ResultsFolder(path)
     if path.is_dir() and not (folder.trials.is_dir() or folder.spec_file.is_file()):
         above = ResultsFolder(path.absolute().parent)
@@ -113,6 +117,12 @@ def _from_results(results: Results, selection: Selection) -> Source:
     )
 
 
+def _read(names: list[str], selection: Selection) -> list[str]:
+    """Columns that are read: of another tool all, for they may tell runs apart."""
+    needed = selection.needed(names)
+    return needed if set(names) >= _OURS else names
+
+
 def _from_frame(
     frame: pd.DataFrame, received: Sequence[str], name: str | None, selection: Selection
 ) -> Source:
@@ -123,7 +133,11 @@ def _from_frame(
     if runs.empty:
         raise TableError(f"{name or 'the table'} holds no rows; give one row for each run")
     if not set(runs.columns) >= _OURS:
-        return _without_lost(_select(frame, runs, selection, name), selection)
+        source = _without_lost(_select(frame, runs, selection, name), selection)
+        finished = runs.loc[source.runs.index]
+        if "status" in runs:
+            finished = finished[source.runs["status"] == Status.SUCCEEDED]
+        return replace(source, findings=(*source.findings, *mixtures(finished)))
     if "final" not in runs:
         runs = mark_final(runs)
     final = runs["final"].astype(bool)

@@ -394,6 +394,45 @@ def test_a_report_is_asked_as_a_ranking_is(cli: Cli, tmp_path: Path) -> None:
     assert "Only runs with State = finished and config/seed = 0 or 1 or 2 were ranked" in page
 
 
+# Runs that are no repetitions of each other
+
+
+def models(factor: float) -> pd.DataFrame:
+    """The good runs of two models, of which one takes ``factor`` times as long."""
+    slow = EXPORT[:6].assign(_runtime=EXPORT["_runtime"] * factor, model="vit")
+    return pd.concat([EXPORT[:6].assign(model="resnet"), slow], ignore_index=True)
+
+
+def test_what_explains_the_times_of_one_configuration_is_named() -> None:
+    found = rank(models(3), columns=NAMES)
+
+    (finding,) = [f for f in found.findings if f.kind == "mixed_runs"]
+    assert finding.evidence["time_ratio"] == pytest.approx(3)
+    assert "differ in model (resnet, vit), and their times by 3.00x" in finding.message
+    assert finding.message.endswith('--where "model=resnet".')
+    assert "mixed_runs" not in kinds(models(3), columns=NAMES, where={"model": "resnet"})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        models(1),  # of equal speed
+        models(3).assign(model=["a", "b", "c"] * 4),  # explains nothing
+        models(3).assign(model=[f"run-{number}" for number in range(12)]),  # one of each
+        models(3).assign(model=[["resnet"]] * 12),  # no text
+        models(3).rename(columns={"model": "device_name"}),  # known, and looked at elsewhere
+    ],
+)
+def test_columns_that_explain_no_time_are_not_named(table: pd.DataFrame) -> None:
+    assert "mixed_runs" not in kinds(table, columns=NAMES)
+
+
+def test_columns_without_a_proper_name_do_no_harm() -> None:
+    assert rank(LEAST.assign(**{"": "x"}).rename(columns={"": 7})).to_json() == (
+        rank(LEAST).to_json()
+    )
+
+
 # How runs ended, in the words of another tool
 
 STATED = {**NAMES, "status": "State"}
