@@ -74,4 +74,24 @@ def test_a_class_in_a_script_runs_on_the_workers(tmp_path: Path) -> None:
     assert ran.stdout == "0 2 [1, 2]\n3\n"
     trials = ddp_sweep.load_results(tmp_path / "results" / "mine").trials
     assert set(trials["status"]) == {"succeeded"}
+    # The call may change, the class and what it calls may not.
+    call, changed = SCRIPT.replace('progress="none",', 'progress="none", additions=MORE,'), {}
+    call = call.replace(
+        'if __name__ == "__main__":',
+        'if __name__ == "__main__":\n    MORE = ddp_sweep.Additions()',
+    )
+    for name, text in (("call", call), ("code", call.replace("sum(dim=1)", "mean(dim=1)"))):
+        (tmp_path / "script.py").write_text(text)
+        changed[name] = subprocess.run(
+            [sys.executable, "script.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert changed["call"].stdout == "0 0 [1, 2]\n3\n", changed["call"].stderr
+    assert changed["code"].returncode == 1
+    assert "SpecChangedError" in changed["code"].stderr
+    assert "Additions(accept_code_change=True)" in changed["code"].stderr
+
     assert trials["parameters"].str.contains('"workload": "__main__:Mine"', regex=False).all()

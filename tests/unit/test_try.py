@@ -124,6 +124,15 @@ def test_it_says_what_a_newcomer_needs_to_know(sweep: Path) -> None:
         assert words in page
 
 
+def test_it_takes_settings_in_place_of_those_of_the_file(sweep: Path) -> None:
+    tried = ddp_sweep("try", sweep, "--set", "sweep.global_batch_size=[48]")
+    page = " ".join(tried.stdout.split())
+
+    assert tried.returncode == 0, tried.stderr
+    assert "The smallest of 2 configurations: 1 worker x 24, one worker's share of 2" in page
+    assert f"Next: ddp-sweep plan {sweep} --set 'sweep.global_batch_size=[48]'" in page
+
+
 def test_it_starts_no_ray_and_leaves_no_results(sweep: Path) -> None:
     script = (
         "import sys; sys.argv = ['ddp-sweep', 'try', sys.argv[1]]\n"
