@@ -110,8 +110,7 @@ def try_members(
     batch = _first_batch(workload, train, "training", data, loading_processes, augment=True)
     held_out = _first_batch(workload, validation, "validation", data, loading_processes)
     warn_of_unseeded_chance(workload, train)
-    augmented = BatchSource(train, workload, data, _CPU, augmentation_seed=0)
-    warn_of_mean(workload, model, augmented.fetch, min(_SAMPLES, len(train)))  # type: ignore[arg-type]
+    warn_of_mean(workload, model, train, data, min(_SAMPLES, len(train)))  # type: ignore[arg-type]
     output = _evaluate(workload, model, held_out, min(_SAMPLES, len(validation)))  # type: ignore[arg-type]
     total = _train(workload, model, batch)
     unused = _check_gradients(model, total)

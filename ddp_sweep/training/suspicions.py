@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ddp_sweep.errors import DataWarning, WorkloadError
+from ddp_sweep.spec import DataSettings
 from ddp_sweep.training.augmentation import AugmentedDataset
 from ddp_sweep.training.batch_steps import training_step
 from ddp_sweep.training.isolation import seed_everything
+from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.overlap import sample_digest
 from ddp_sweep.workload import LossSum, Workload
 
@@ -30,24 +32,30 @@ _TRIES = 8
 """A coin that augment throws may fall the same way a few times."""
 
 
-class _One(Dataset[Any]):
-    """A data set of one sample."""
+class _Kept(Dataset[Any]):
+    """A data set of a few samples that were read already."""
 
-    def __init__(self, sample: Any) -> None:  # noqa: ANN401 - whatever the user makes it
-        self._sample = sample
+    def __init__(self, samples: Sequence[Any]) -> None:
+        self._samples = samples
 
     def __len__(self) -> int:
-        return 1
+        return len(self._samples)
 
-    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
-        return self._sample
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401 - what the user makes it
+        return self._samples[index]
+
+
+def _augmented(workload: Workload, dataset: Dataset[Any], samples: int) -> list[Any]:
+    """The first training samples as the first epoch has them."""
+    augment = getattr(workload, "augment", None)
+    if augment is None:
+        return [dataset[index] for index in range(samples)]
+    augmented = AugmentedDataset(dataset, augment, seed=0)
+    return [augmented[0, index] for index in range(samples)]
 
 
 def warn_of_mean(
-    workload: Workload,
-    model: nn.Module,
-    fetch: Callable[[np.ndarray[Any, Any]], Any],
-    samples: int,
+    workload: Workload, model: nn.Module, dataset: Dataset[Any], data: DataSettings, samples: int
 ) -> None:
     """Warn where a ``training_step`` returns a mean as the total of a batch.
 
@@ -58,13 +66,16 @@ def warn_of_mean(
     Args:
         workload: What the user wrote.
         model: Is in training mode afterwards.
-        fetch: A training batch of some samples.
-        samples: At least 2 are needed.
+        dataset: The training set.
+        data: How samples will be loaded.
+        samples: How many of the first to take; at least 2 are needed.
     """
     if not hasattr(workload, "training_step") or samples < 2:
         return
     step = training_step(workload, _CPU, "float32")
     rows = np.arange(samples)
+    # Read once: a data set, or augmentation, may draw by itself.
+    fetch = BatchSource(_Kept(_augmented(workload, dataset, samples)), workload, data, _CPU).fetch
     model.eval()
     # What fails here fails again where it is named.
     with suppress(WorkloadError), torch.no_grad():
@@ -107,7 +118,7 @@ def warn_of_unseeded_chance(workload: Workload, dataset: Dataset[Any]) -> None:
     if augment is None:
         return
     # The sample itself is read once: a data set may draw by itself.
-    augmented = AugmentedDataset(_One(dataset[0]), augment, seed=0)
+    augmented = AugmentedDataset(_Kept([dataset[0]]), augment, seed=0)
     digests = set()
     try:
         for seed in range(_TRIES):

@@ -80,8 +80,8 @@ def test_what_is_no_mean_is_not_called_one(form: str) -> None:
 class Augmented(Steps):
     """Its chance comes from where the option says."""
 
-    def __init__(self, chance: str) -> None:
-        super().__init__()
+    def __init__(self, chance: str, form: str = "sum") -> None:
+        super().__init__(form)
         self.chance = chance
 
     def augment(self, sample: Any, generator: torch.Generator) -> Any:
@@ -106,3 +106,9 @@ def test_chance_from_elsewhere_than_the_generator_is_named(chance: str) -> None:
 @pytest.mark.parametrize("chance", ["generator", "none"])
 def test_chance_from_the_generator_is_right(chance: str) -> None:
     assert not warned(Augmented, chance=chance)
+
+
+def test_a_mean_is_named_whatever_augmentation_does() -> None:
+    said = " ".join(warned(Augmented, chance="random", form="mean"))
+    assert "looks like a mean" in said
+    assert "augment: the same sample" in said
