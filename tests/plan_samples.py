@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from ddp_sweep.plan import Plan, Trial, build_plan
+from ddp_sweep.reporter import SweepFacts
 from ddp_sweep.spec import DataSettings, QualitySettings, SweepSpec, parse_spec
 from ddp_sweep.training.messages import TrialRequest
 
-__all__ = ["plan", "request", "spec", "trials"]
+__all__ = ["FACTS", "plan", "request", "spec", "trials"]
+
+FACTS = SweepFacts(
+    sweep="sample",
+    session_id="s",
+    placement="exclusive",
+    price_per_worker_hour=None,
+    ray_version="1",
+    ddp_sweep_version="1",
+    code_version="1:1",
+)
+"""What the rows of a session have in common."""
 
 
 def spec(seeds: int = 2, *, world_sizes: tuple[int, ...] = (1, 2)) -> SweepSpec:

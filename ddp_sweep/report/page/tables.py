@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,7 +152,7 @@ def _whole_interval(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Extra:
+class _Extra(ABC):
     """A column that is only there where something is known to fill it."""
 
     title: str
@@ -160,8 +161,9 @@ class _Extra:
     def cell(self, entry: RankedConfiguration) -> str:
         return self.full(entry).text
 
+    @abstractmethod
     def full(self, entry: RankedConfiguration) -> Cell:
-        raise NotImplementedError
+        """The cell with the value that it sorts by."""
 
 
 class _Cost(_Extra):

@@ -8,27 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from plan_samples import plan, spec, trials
+from plan_samples import FACTS, plan, spec, trials
 
 from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked
 from ddp_sweep.cluster.settlement import settle_spec
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
 from ddp_sweep.live.record import is_locked
 from ddp_sweep.plan import Trial
-from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
+from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import STALLED, Status
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-FACTS = SweepFacts(
-    sweep="sample",
-    session_id="s",
-    placement="exclusive",
-    price_per_worker_hour=None,
-    ray_version="1",
-    ddp_sweep_version="1",
-    code_version="1:1",
-)
 
 
 def write(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from plan_samples import spec, trials
+from plan_samples import FACTS, spec, trials
 
 from ddp_sweep.cluster.agenda import Confirmation
 from ddp_sweep.cluster.capacity import ClusterConnection
@@ -22,20 +22,11 @@ from ddp_sweep.live import Notice
 from ddp_sweep.live.lines import PlainLines
 from ddp_sweep.live.record import read_record
 from ddp_sweep.plan import Plan, Trial, build_plan
-from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
+from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder, SeedAddition, SeedPurpose, load_results
 from ddp_sweep.schema import Status
 from ddp_sweep.training.worker import Worker
 
-FACTS = SweepFacts(
-    sweep="sample",
-    session_id="s",
-    placement="exclusive",
-    price_per_worker_hour=None,
-    ray_version="1",
-    ddp_sweep_version="1",
-    code_version="1:1",
-)
 CONFIRMATION = SeedAddition(
     purpose=SeedPurpose.CONFIRMATION,
     seeds=(7, 8),

@@ -7,26 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from plan_samples import spec, trials
+from plan_samples import FACTS, spec, trials
 
 from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
 from ddp_sweep.errors import ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
-from ddp_sweep.reporter import AttemptResult, Reporter, SweepFacts
+from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import SweepSpec, parse_spec
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-FACTS = SweepFacts(
-    sweep="sample",
-    session_id="s",
-    placement="exclusive",
-    price_per_worker_hour=None,
-    ray_version="1",
-    ddp_sweep_version="1",
-    code_version="commit:old",
-)
 
 
 @pytest.fixture
