@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddp_sweep.api import Ranking, rank, run_sweep
-    from ddp_sweep.cluster.agenda import Additions
-    from ddp_sweep.cluster.sweep import SweepOutcome
+    from ddp_sweep.cluster.driver.agenda import Additions
+    from ddp_sweep.cluster.driver.sweep import SweepOutcome
     from ddp_sweep.errors import DataWarning
     from ddp_sweep.results import Results, load_results
     from ddp_sweep.spec import SweepSpec, load_spec
@@ -52,8 +52,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ddp_sweep.api": ("Ranking", "rank", "run_sweep"),
-    "ddp_sweep.cluster.agenda": ("Additions",),
-    "ddp_sweep.cluster.sweep": ("SweepOutcome",),
+    "ddp_sweep.cluster.driver.agenda": ("Additions",),
+    "ddp_sweep.cluster.driver.sweep": ("SweepOutcome",),
     "ddp_sweep.errors": ("DataWarning",),
     "ddp_sweep.results": ("Results", "load_results"),
     "ddp_sweep.spec": ("SweepSpec", "load_spec"),

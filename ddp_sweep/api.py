@@ -12,8 +12,8 @@ from ddp_sweep.report.notebook import draw_rankings
 from ddp_sweep.spec import SweepSpec, load_spec, parse_spec
 
 if TYPE_CHECKING:
-    from ddp_sweep.cluster.agenda import Additions
-    from ddp_sweep.cluster.sweep import SweepOutcome
+    from ddp_sweep.cluster.driver.agenda import Additions
+    from ddp_sweep.cluster.driver.sweep import SweepOutcome
     from ddp_sweep.workload import WorkloadFactory
 
 __all__ = ["Ranking", "rank", "run_sweep"]
@@ -48,9 +48,9 @@ def run_sweep(
         table in notebooks and by ``print``.
 
     Raises:
-        DdpSweepError: What a user can mend; see :func:`ddp_sweep.cluster.sweep.run_sweep`.
+        DdpSweepError: What a user can mend; see :func:`ddp_sweep.cluster.driver.sweep.run_sweep`.
     """
-    from ddp_sweep.cluster import sweep
+    from ddp_sweep.cluster.driver import sweep
 
     read = _read(spec, None if workload is None else _name(workload))
     return sweep.run_sweep(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from ddp_sweep import Binary, SweepSpec
-from ddp_sweep.cluster.sweep import SweepOutcome, run_sweep
+from ddp_sweep.cluster.driver.sweep import SweepOutcome, run_sweep
 from ddp_sweep.live import Observer
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.analysis.assessment import Assessment, assess
-from ddp_sweep.analysis.measurements import measure
 from ddp_sweep.analysis.options import RankingOptions
-from ddp_sweep.analysis.sources import open_source
+from ddp_sweep.analysis.tables.measurements import measure
+from ddp_sweep.analysis.tables.sources import open_source
+from ddp_sweep.analysis.verdicts.assessment import Assessment, assess
 from ddp_sweep.errors import TableError
 from ddp_sweep.results import SeedAddition
 

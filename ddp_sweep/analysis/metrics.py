@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ddp_sweep.analysis.list_columns import ConfusionMatrices, Lists
+from ddp_sweep.analysis.tables.list_columns import ConfusionMatrices, Lists
 from ddp_sweep.errors import ColumnError, TableError
 from ddp_sweep.schema import METRIC_PREFIX
 from ddp_sweep.spec.metrics import METRICS, split_class

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.analysis.estimation import Integers
+from ddp_sweep.analysis.statistics.estimation import Integers
 from ddp_sweep.analysis.wording import count, read_parameters
 
 __all__ = ["Names", "Settings", "name_configurations"]

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.analysis.assessment import assess
 from ddp_sweep.analysis.diagnosis import diagnose, diagnose_configurations
-from ddp_sweep.analysis.entries import EntryBuilder
 from ddp_sweep.analysis.lazy_sequence import LazySequence
-from ddp_sweep.analysis.measurements import Measurements, measure
 from ddp_sweep.analysis.names import name_configurations
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import (
@@ -23,11 +20,14 @@ from ddp_sweep.analysis.outcome import (
     Ranking,
     Recommendation,
 )
-from ddp_sweep.analysis.recommendation import Choice, choose
-from ddp_sweep.analysis.selection import Selection
 from ddp_sweep.analysis.settings import ready_to_paste
-from ddp_sweep.analysis.sources import Source, open_source
-from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.tables.measurements import Measurements, measure
+from ddp_sweep.analysis.tables.selection import Selection
+from ddp_sweep.analysis.tables.sources import Source, open_source
+from ddp_sweep.analysis.verdicts.assessment import assess
+from ddp_sweep.analysis.verdicts.entries import EntryBuilder
+from ddp_sweep.analysis.verdicts.recommendation import Choice, choose
+from ddp_sweep.analysis.verdicts.standing import Standing
 from ddp_sweep.errors import ColumnError
 from ddp_sweep.results import Results
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ddp_sweep.analysis.foreign_status import FAILED
 from ddp_sweep.analysis.metrics import COST_METRICS, Margin
+from ddp_sweep.analysis.tables.foreign_status import FAILED
 from ddp_sweep.schema import Status
 
 __all__ = [

@@ -58,7 +58,7 @@ def run(
     ] = False,
 ) -> None:
     """Run the trials of a sweep that have no result yet, then rank the configurations."""
-    from ddp_sweep.cluster.agenda import Additions
+    from ddp_sweep.cluster.driver.agenda import Additions
     from ddp_sweep.spec import load_spec
 
     additions = Additions(
@@ -68,7 +68,7 @@ def run(
         accept_code_change=accept_code_change,
     )
     spec = load_spec(sweep, overrides or ())
-    from ddp_sweep.cluster.sweep import run_sweep  # takes a second: Ray
+    from ddp_sweep.cluster.driver.sweep import run_sweep  # takes a second: Ray
 
     with watching(progress) as observer:
         outcome = run_sweep(

@@ -90,7 +90,7 @@ def _capacity(spec: SweepSpec, address: str | None) -> int | None:
     """Workers that can run at once; without a cluster what the sweep file says, if anything."""
     if address is None:
         return spec.resources.max_workers
-    from ddp_sweep.cluster.capacity import connect
+    from ddp_sweep.cluster.connection.capacity import connect
 
     with connect(address, spec) as connection:
         return connection.capacity

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from live_events import attempt, began, grid, plan_event
 from rich.console import Console
 
-from ddp_sweep.cluster.board import ProgressBoard
+from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.live import Connecting, Observer, Tracker, TrialProgressed
 from ddp_sweep.live.lines import PlainLines
 from ddp_sweep.live.record import write_record

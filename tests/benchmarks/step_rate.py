@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from ddp_sweep.cluster.capacity import connect
-from ddp_sweep.cluster.environment import quiet_driver
-from ddp_sweep.cluster.gang import Gang
-from ddp_sweep.cluster.serving import GangSettings
+from ddp_sweep.cluster.connection.capacity import connect
+from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.gang.gang import Gang
+from ddp_sweep.cluster.gang.serving import GangSettings
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.spec import SweepSpec, parse_spec
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup

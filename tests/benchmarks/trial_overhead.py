@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddp_sweep.cluster.capacity import connect
-from ddp_sweep.cluster.environment import quiet_driver
-from ddp_sweep.cluster.sweep import run_sweep
+from ddp_sweep.cluster.connection.capacity import connect
+from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.driver.sweep import run_sweep
 from ddp_sweep.results import load_results
 from ddp_sweep.spec import SweepSpec, parse_spec
 

@@ -13,10 +13,10 @@ from fake_ranks import FakeWorker, sweep_over
 from ray.util import placement_group_table
 from ray.util.state import list_actors
 
-from ddp_sweep.cluster.capacity import connect
-from ddp_sweep.cluster.environment import quiet_driver
-from ddp_sweep.cluster.gang import Gang
-from ddp_sweep.cluster.serving import GangSettings
+from ddp_sweep.cluster.connection.capacity import connect
+from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.gang.gang import Gang
+from ddp_sweep.cluster.gang.serving import GangSettings
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.spec import DataSettings, QualitySettings
 from ddp_sweep.training.messages import RankReport, TrialRequest, WorkerSetup

@@ -18,8 +18,8 @@ from fake_ranks import run, sweep_over
 from ray.util import placement_group_table
 from ray.util.state import list_actors
 
-from ddp_sweep.cluster.capacity import connect
-from ddp_sweep.cluster.environment import quiet_driver
+from ddp_sweep.cluster.connection.capacity import connect
+from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.errors import CapacityError, SpecChangedError
 from ddp_sweep.results import load_results
 

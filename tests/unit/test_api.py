@@ -19,8 +19,8 @@ from rich.console import Console
 
 import ddp_sweep
 from ddp_sweep import api
-from ddp_sweep.cluster.sent_workload import SentWorkload
-from ddp_sweep.cluster.sweep import SweepOutcome
+from ddp_sweep.cluster.driver.sweep import SweepOutcome
+from ddp_sweep.cluster.gang.sent_workload import SentWorkload
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.report.notebook import ranking_html
 from ddp_sweep.report.terminal import print_ranking
@@ -41,7 +41,7 @@ class Mine:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     found: list[Any] = []
     monkeypatch.setattr(
-        "ddp_sweep.cluster.sweep.run_sweep", lambda spec, **more: found.append((spec, more))
+        "ddp_sweep.cluster.driver.sweep.run_sweep", lambda spec, **more: found.append((spec, more))
     )
     yield found
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_sent_is_said_before_anything_starts() -> None:
 def test_cached_functions_of_a_script_are_sent_and_others_stay_names() -> None:
     script = (
         "import functools, sys\n"
-        "from ddp_sweep.cluster.sent_workload import SentWorkload\n"
+        "from ddp_sweep.cluster.gang.sent_workload import SentWorkload\n"
         "@functools.lru_cache(maxsize=7)\n"
         "def data(): return 'made there'\n"
         "class Mine:\n"

@@ -17,7 +17,7 @@ from command_line import Cli, Finished
 
 import ddp_sweep
 from ddp_sweep.analysis import Ranking, rank
-from ddp_sweep.cluster.agenda import Additions
+from ddp_sweep.cluster.driver.agenda import Additions
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.results import ResultsFolder
@@ -351,9 +351,9 @@ def run_calls(monkeypatch: pytest.MonkeyPatch, results: ResultsFolder) -> list[d
             return Outcome(*ended, ranking=None, no_ranking_because="no trial has ended yet")
         return Outcome(*ended, ranking=rank(results.path))
 
-    module = ModuleType("ddp_sweep.cluster.sweep")
+    module = ModuleType("ddp_sweep.cluster.driver.sweep")
     module.run_sweep = run_sweep  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ddp_sweep.cluster.sweep", module)
+    monkeypatch.setitem(sys.modules, "ddp_sweep.cluster.driver.sweep", module)
     return calls
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from trials_frame import Cell, find, frame, rows, trial
 
 from ddp_sweep.analysis import Evidence, Ranking, RecommendationStatus, Verdict, rank
-from ddp_sweep.analysis.looks import deciding_looks
+from ddp_sweep.analysis.statistics.looks import deciding_looks
 from ddp_sweep.results import Results, ResultsFolder, SeedAddition, SeedPurpose
 
 MARGINS = {"accuracy": 0.01}

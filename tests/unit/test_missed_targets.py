@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ddp_sweep.analysis.missed_targets import least_rank, log_ratio_interval
+from ddp_sweep.analysis.statistics.missed_targets import least_rank, log_ratio_interval
 
 LEVEL = 0.05
 

@@ -214,6 +214,6 @@ def test_large_sets_are_worked_through_in_parts(
         for record, twin in zip(rows([cell], 4), records[1::2], strict=True)
     ]
     whole = rank(frame(records + others), margins={"accuracy": 0.05}).to_json()
-    monkeypatch.setattr("ddp_sweep.analysis.population._BYTES_AT_ONCE", 1)
+    monkeypatch.setattr("ddp_sweep.analysis.statistics.population._BYTES_AT_ONCE", 1)
 
     assert rank(frame(records + others), margins={"accuracy": 0.05}).to_json() == whole

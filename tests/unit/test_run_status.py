@@ -11,7 +11,7 @@ from live_events import Clock, began, ended, followed, grid, plan_event, trainin
 from rich.console import Console
 from trials_frame import Cell, rows, write_folder
 
-from ddp_sweep.cluster.ledger import locked
+from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.live import Event, SweepEnded, TrialProgressed
 from ddp_sweep.live.record import write_plan, write_record
 from ddp_sweep.report.run_status import print_status, run_status

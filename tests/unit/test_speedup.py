@@ -13,7 +13,7 @@ from scipy import stats
 from trials_frame import Cell, find, frame, mlperf, rows
 
 from ddp_sweep.analysis import RankedConfiguration, rank
-from ddp_sweep.analysis.estimation import fisher_more_failures
+from ddp_sweep.analysis.statistics.estimation import fisher_more_failures
 
 ONE = Cell(world_size=1, batch=64, seconds=10)
 TWO = Cell(world_size=2, batch=64, seconds=6)

@@ -16,11 +16,11 @@ from ddp_sweep.analysis.diagnosis.quality import accuracy_paradox, quality_regre
 from ddp_sweep.analysis.diagnosis.speed import low_speedup
 from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.diagnosis.training import overfitting, unstable_training
-from ddp_sweep.analysis.estimation import Integers
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding, Severity
-from ddp_sweep.analysis.sources import Source
-from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.statistics.estimation import Integers
+from ddp_sweep.analysis.tables.sources import Source
+from ddp_sweep.analysis.verdicts.standing import Standing
 
 __all__ = ["diagnose_configurations"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import stdtr
 
 from ddp_sweep.analysis.diagnosis.subject import Subject
-from ddp_sweep.analysis.estimation import Booleans, Floats, Integers
 from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
 from ddp_sweep.analysis.wording import count
 
 __all__ = ["modified_z_scores", "noisy_measurement", "slope"]

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ddp_sweep.analysis.baselines import fastest_of_smallest, same_sizes
-from ddp_sweep.analysis.columns import numbers
-from ddp_sweep.analysis.demands import margin_findings
 from ddp_sweep.analysis.diagnosis.integrity import data_leakage, repeated_samples
 from ddp_sweep.analysis.diagnosis.noise import noisy_measurement
 from ddp_sweep.analysis.diagnosis.rows import runs_without_quality, runs_without_time
 from ddp_sweep.analysis.diagnosis.speed import idle_cores
 from ddp_sweep.analysis.diagnosis.subject import Subject
-from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
-from ddp_sweep.analysis.sources import Source
-from ddp_sweep.analysis.speedup import STARTS_NEEDED, speedups
-from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.statistics.speedup import STARTS_NEEDED, speedups
+from ddp_sweep.analysis.tables.columns import numbers
+from ddp_sweep.analysis.tables.measurements import Ending
+from ddp_sweep.analysis.tables.sources import Source
+from ddp_sweep.analysis.verdicts.baselines import fastest_of_smallest, same_sizes
+from ddp_sweep.analysis.verdicts.demands import margin_findings
+from ddp_sweep.analysis.verdicts.standing import Standing
 from ddp_sweep.analysis.wording import count, ratio
 
 __all__ = ["diagnose"]

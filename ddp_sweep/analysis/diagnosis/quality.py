@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
-from ddp_sweep.analysis.estimation import Booleans, Floats
 from ddp_sweep.analysis.metrics import better_sign, metric_values, parse_margins
 from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
+from ddp_sweep.analysis.statistics.estimation import Booleans, Floats
 from ddp_sweep.analysis.wording import metric_name
 
 __all__ = ["ClassCounts", "accuracy_paradox", "quality_regression"]

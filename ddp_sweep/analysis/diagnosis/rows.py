@@ -8,7 +8,7 @@ import numpy as np
 
 from ddp_sweep.analysis.metrics import available_metrics
 from ddp_sweep.analysis.outcome import Finding, Severity
-from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.verdicts.standing import Standing
 from ddp_sweep.analysis.wording import count, metric_name
 
 __all__ = ["runs_without_quality", "runs_without_time"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from ddp_sweep.analysis.diagnosis.step_shares import StepParts, step_parts
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
-from ddp_sweep.analysis.estimation import Floats
 from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.statistics.estimation import Floats
 from ddp_sweep.analysis.wording import count, ratio
 
 __all__ = ["idle_cores", "low_speedup"]

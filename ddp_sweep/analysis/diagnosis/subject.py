@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ddp_sweep.analysis.columns import numbers, texts
-from ddp_sweep.analysis.estimation import Booleans, Floats, Integers
-from ddp_sweep.analysis.looks import runs_only
-from ddp_sweep.analysis.measurements import Measurements
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding
-from ddp_sweep.analysis.standing import Standing
+from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
+from ddp_sweep.analysis.statistics.looks import runs_only
+from ddp_sweep.analysis.tables.columns import numbers, texts
+from ddp_sweep.analysis.tables.measurements import Measurements
+from ddp_sweep.analysis.verdicts.standing import Standing
 
 __all__ = ["Found", "Subject"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
-from ddp_sweep.analysis.estimation import Floats
 from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.statistics.estimation import Floats
 from ddp_sweep.analysis.wording import count
 from ddp_sweep.schema import Status
 

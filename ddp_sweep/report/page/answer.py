@@ -15,7 +15,7 @@ from ddp_sweep.analysis import (
     Severity,
     Verdict,
 )
-from ddp_sweep.analysis.columns import numbers
+from ddp_sweep.analysis.tables.columns import numbers
 from ddp_sweep.analysis.wording import count, ratio
 from ddp_sweep.report.page.emphasis import Outcome, outcome
 from ddp_sweep.report.page.material import Material

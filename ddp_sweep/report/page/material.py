@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddp_sweep.analysis import RankedConfiguration, Ranking, RankingOptions, rank
-from ddp_sweep.analysis.measurements import Measurements, measure
 from ddp_sweep.analysis.names import name_configurations
-from ddp_sweep.analysis.selection import Selection
-from ddp_sweep.analysis.sources import Source, open_source
-from ddp_sweep.analysis.table_files import read_table
+from ddp_sweep.analysis.tables.measurements import Measurements, measure
+from ddp_sweep.analysis.tables.selection import Selection
+from ddp_sweep.analysis.tables.sources import Source, open_source
+from ddp_sweep.analysis.tables.table_files import read_table
 from ddp_sweep.results import Results, ResultsFolder, mark_final
 
 if TYPE_CHECKING:

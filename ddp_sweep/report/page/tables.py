@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ddp_sweep.analysis import MetricComparison, RankedConfiguration, Ranking
-from ddp_sweep.analysis.measurements import Ending
 from ddp_sweep.analysis.metrics import Margin, available_metrics
+from ddp_sweep.analysis.tables.measurements import Ending
 from ddp_sweep.analysis.wording import difference_text, metric_name, ratio
 from ddp_sweep.report.page.emphasis import Outcome, outcome
 from ddp_sweep.report.page.material import Material

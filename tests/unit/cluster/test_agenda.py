@@ -16,15 +16,15 @@ from trials_frame import START, Cell, rows, write_folder
 
 from ddp_sweep.analysis import Ranking, RecommendationStatus, rank
 from ddp_sweep.analysis.settings import torchrun_line
-from ddp_sweep.cluster.agenda import (
+from ddp_sweep.cluster.driver.agenda import (
     Additions,
     add_confirmation,
     idle_because,
     require_results,
 )
-from ddp_sweep.cluster.ledger import Ledger
-from ddp_sweep.cluster.seed_additions import SeedBook, confirmation
-from ddp_sweep.cluster.winner import write_winner
+from ddp_sweep.cluster.driver.ledger import Ledger
+from ddp_sweep.cluster.driver.seed_additions import SeedBook, confirmation
+from ddp_sweep.cluster.driver.winner import write_winner
 from ddp_sweep.errors import MoreSeedsError, ResultsError
 from ddp_sweep.plan import Plan, Trial, build_plan, configuration_ids
 from ddp_sweep.results import ResultsFolder, SeedAddition, SeedPurpose, load_results

@@ -9,8 +9,8 @@ from pathlib import Path
 from live_events import Clock
 from plan_samples import request, trials
 
-from ddp_sweep.cluster.board import ProgressBoard
-from ddp_sweep.cluster.mailbox import Job, Mailbox
+from ddp_sweep.cluster.gang.board import ProgressBoard
+from ddp_sweep.cluster.gang.mailbox import Job, Mailbox
 from ddp_sweep.live import Progress
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import RankReport

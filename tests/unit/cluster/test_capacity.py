@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from plan_samples import spec
 
-from ddp_sweep.cluster.capacity import (
+from ddp_sweep.cluster.connection.capacity import (
     NodeResources,
     connect,
     largest_world_size,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ddp_sweep.cluster.failures import Evidence, judge
+from ddp_sweep.cluster.gang.failures import Evidence, judge
 from ddp_sweep.schema import STALLED, Status, is_transient
 from ddp_sweep.training.messages import RankFailure
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from live_events import began, ended, grid, plan_event
 
-from ddp_sweep.cluster import feed as feed_module
-from ddp_sweep.cluster.board import ProgressBoard
-from ddp_sweep.cluster.feed import Feed
+from ddp_sweep.cluster.driver import feed as feed_module
+from ddp_sweep.cluster.driver.feed import Feed
+from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.live import Connecting, Event, SweepEnded, SweepOverview, TrialProgressed
 from ddp_sweep.live.record import read_plan, read_record
 from ddp_sweep.results import ResultsFolder

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from plan_samples import request, trials
 
-from ddp_sweep.cluster.failures import Failure, GangOutcome
-from ddp_sweep.cluster.lane import Lane, restart_is_cheap
+from ddp_sweep.cluster.gang.failures import Failure, GangOutcome
+from ddp_sweep.cluster.lane.lane import Lane, restart_is_cheap
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import Status

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from plan_samples import FACTS, plan, spec, trials
 
-from ddp_sweep.cluster.ledger import Ledger, attempt_recorded, locked
-from ddp_sweep.cluster.settlement import settle_spec
+from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded, locked
+from ddp_sweep.cluster.driver.settlement import settle_spec
 from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
 from ddp_sweep.live.record import is_locked
 from ddp_sweep.plan import Trial
@@ -115,7 +115,7 @@ def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None
     other = """
 import sys
 from pathlib import Path
-from ddp_sweep.cluster.ledger import locked
+from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.errors import FolderInUseError
 from ddp_sweep.results import ResultsFolder
 try:

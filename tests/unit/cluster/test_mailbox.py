@@ -6,7 +6,7 @@ from typing import Any
 
 from plan_samples import request, trials
 
-from ddp_sweep.cluster.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import RankFailure, RankReport
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plan_samples import trials
 
-from ddp_sweep.cluster.schedule import Schedule
+from ddp_sweep.cluster.lane.schedule import Schedule
 from ddp_sweep.schema import Status, is_transient
 
 ENDS = st.sampled_from([status for status in Status if status != Status.INFEASIBLE])

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from plan_samples import FACTS, spec, trials
 
-from ddp_sweep.cluster.agenda import Confirmation
-from ddp_sweep.cluster.capacity import ClusterConnection
-from ddp_sweep.cluster.feed import Feed
-from ddp_sweep.cluster.ledger import Ledger
-from ddp_sweep.cluster.schedule import Schedule
-from ddp_sweep.cluster.session import Session
+from ddp_sweep.cluster.connection.capacity import ClusterConnection
+from ddp_sweep.cluster.driver.agenda import Confirmation
+from ddp_sweep.cluster.driver.feed import Feed
+from ddp_sweep.cluster.driver.ledger import Ledger
+from ddp_sweep.cluster.driver.session import Session
+from ddp_sweep.cluster.lane.schedule import Schedule
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import Notice
 from ddp_sweep.live.lines import PlainLines
@@ -120,7 +120,7 @@ def test_a_run_that_gives_up_says_that_it_has_ended(
     def without_workers(*_: object) -> bool:
         raise CapacityError("the workers could not be started")
 
-    monkeypatch.setattr("ddp_sweep.cluster.session.connect", connected)
+    monkeypatch.setattr("ddp_sweep.cluster.driver.session.connect", connected)
     monkeypatch.setattr(session, "_drive", without_workers)
     with pytest.raises(CapacityError):
         session.run(None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from plan_samples import FACTS, spec, trials
 
-from ddp_sweep.cluster.settlement import refuse_other_code, settle_spec
+from ddp_sweep.cluster.driver.settlement import refuse_other_code, settle_spec
 from ddp_sweep.errors import ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.reporter import AttemptResult, Reporter

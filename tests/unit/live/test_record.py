@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from live_events import began, followed, grid, plan_event, training
 
-from ddp_sweep.cluster.ledger import locked
+from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.live import BatchAxis, TrialProgressed
 from ddp_sweep.live.record import is_locked, read_plan, read_record, write_plan, write_record
 from ddp_sweep.results import ResultsFolder
@@ -65,7 +65,7 @@ def test_a_lock_is_seen_and_goes_with_its_process(folder: ResultsFolder) -> None
     assert not is_locked(folder)
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from ddp_sweep.cluster.ledger import locked\n"
+        "from ddp_sweep.cluster.driver.ledger import locked\n"
         "from ddp_sweep.results import ResultsFolder\n"
         "with locked(ResultsFolder(Path(sys.argv[1]))):\n"
         "    print('held', flush=True); time.sleep(600)\n"

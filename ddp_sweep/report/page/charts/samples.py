@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 import numpy as np
 
-from ddp_sweep.analysis.measurements import Ending
+from ddp_sweep.analysis.tables.measurements import Ending
 from ddp_sweep.analysis.wording import count, ratio
 from ddp_sweep.report.page.drawing import WIDTH, Drawing, log_ticks, measured_ticks, records
 from ddp_sweep.report.page.emphasis import Emphasis

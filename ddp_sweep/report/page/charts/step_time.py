@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ddp_sweep.analysis.columns import numbers
+from ddp_sweep.analysis.tables.columns import numbers
 from ddp_sweep.report.page.drawing import WIDTH, Drawing, color_scale, records
 from ddp_sweep.report.page.emphasis import Emphasis, emphasize
 from ddp_sweep.report.page.figure import Missing, percent

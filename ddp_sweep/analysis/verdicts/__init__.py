@@ -1,0 +1,1 @@
+"""From tests to outcomes, their reasons in words, and what is recommended."""

@@ -1,0 +1,1 @@
+"""The way to a cluster, and what it can hold."""

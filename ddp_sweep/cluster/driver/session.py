@@ -1,0 +1,222 @@
+"""One run of a sweep on a cluster: from connecting until the workers are gone again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ddp_sweep.cluster.connection.capacity import ClusterConnection, connect
+from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.driver.agenda import Confirmation
+from ddp_sweep.cluster.driver.feed import Feed
+from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
+from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
+from ddp_sweep.cluster.gang.board import ProgressBoard
+from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
+from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
+from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.live import (
+    Connecting,
+    Notice,
+    Stopping,
+    SweepEnded,
+    TrialEnded,
+    TrialStarted,
+    WorkersStarting,
+)
+from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.reporter import AttemptResult, Reporter
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import Status
+from ddp_sweep.spec import Json, SweepSpec, canonical_json
+from ddp_sweep.training.messages import TrialRequest, WorkerSetup
+
+__all__ = ["Session"]
+
+
+@dataclass
+class Session:
+    """One run of a sweep, from connecting to the cluster until it is left again."""
+
+    spec: SweepSpec
+    folder: ResultsFolder
+    reporter: Reporter
+    plan_for: Callable[[int | None], Plan]
+    worker_factory: WorkerFactory
+    feed: Feed
+    """Is told of everything that happens, and passes it on."""
+    only_failed: bool = False
+    """Whether trials that did not succeed run anew, and nothing else."""
+    confirm: Callable[[], Confirmation] = Confirmation
+    """Adds the seeds of a confirmation to the plan, where one is due once the sweep is done."""
+    stopping: bool = False
+    """Whether the user asked for an end."""
+    ran: int = 0
+    plan: Plan | None = None
+    schedule: Schedule | None = None
+
+    def run(self, address: str | None) -> bool:
+        """Run what is pending; whether it was interrupted."""
+        interrupted = False
+        self.feed.tell(Connecting(sweep=self.spec.name, folder=self.folder.path))
+        try:
+            with quiet_driver(), connect(address, self.spec) as cluster:
+                interrupted = self._run_on(cluster)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:  # `status` tells a run that gave up from one that was killed
+            # Only now that the workers are gone can no result come any more.
+            if self.schedule is not None and self.schedule.running is not None:
+                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+            self.feed.tell(SweepEnded(interrupted=interrupted))
+        return interrupted
+
+    def _run_on(self, cluster: ClusterConnection) -> bool:
+        """Run what is pending, then what confirms its outcome; whether it was interrupted."""
+        if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
+            return True
+        assert self.plan is not None
+        if self.stopping or Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
+            return False
+        confirming = self.confirm()
+        if confirming.said is not None:
+            self.feed.tell(Notice(text=confirming.said))
+        # Not what was lost for good: it has had its attempts in this session.
+        return confirming.due and self._run_those(Ledger.unfinished, cluster)
+
+    def _run_those(
+        self,
+        choose: Callable[[Ledger, Sequence[Trial]], tuple[Trial, ...]],
+        cluster: ClusterConnection,
+        *,
+        only_failed: bool = False,
+    ) -> bool:
+        plan = self.plan = self.plan_for(cluster.capacity)
+        results = self.folder.read(("trials",))
+        ledger = Ledger(results, only_failed=only_failed)
+        for infeasible in ledger.newly_infeasible(plan.infeasible):
+            attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
+            self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
+        pending = choose(ledger, plan.trials)
+        self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
+        if not pending:
+            return False
+        schedule = self.schedule = Schedule(
+            pending, ledger.attempts_made, self.spec.resources.max_attempts
+        )
+        return self._drive(schedule, pending, cluster)
+
+    def _drive(
+        self,
+        schedule: Schedule,
+        pending: tuple[Trial, ...],
+        cluster: ClusterConnection,
+    ) -> bool:
+        interrupted = False
+
+        def drain() -> None:
+            nonlocal interrupted
+            interrupted = self.stopping = True
+            schedule.drain()
+            self.feed.tell(Stopping())
+
+        def on_start(assignment: Assignment) -> None:
+            trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
+
+        def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
+            self.ran += 1
+            attempt = attempt_of(assignment, ended, datetime.now(UTC))
+            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
+
+        searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix="ddp-sweep-", ignore_cleanup_errors=True
+            ) as scratch,
+            drain_on_interrupt(drain),
+        ):
+            self.feed.board = ProgressBoard(Path(scratch))
+            self.feed.tell_and_wait(WorkersStarting(pending=len(pending)))
+            run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
+        if searcher.fatal is not None:
+            raise searcher.fatal
+        return interrupted and schedule.remaining > 0
+
+    def _recover(
+        self,
+        assignment: Assignment,
+        status: Status = Status.WORKER_DIED,
+        detail: str = "the process that drives the workers died",
+    ) -> Ended:
+        """How an attempt ended that no result came of; writes its row where there is none."""
+        trial, attempt = assignment.trial, assignment.attempt
+        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
+        if recorded is not None:
+            return Ended(
+                status=recorded.status,
+                status_detail=recorded.status_detail,
+                began=recorded.began,
+            )
+        self.reporter.commit(
+            AttemptResult(
+                trial=trial,
+                attempt=attempt,
+                status=status,
+                status_detail=detail,
+                finished_at=datetime.now(UTC),
+            )
+        )
+        return Ended(status=status, status_detail=detail)
+
+    def _blueprint(
+        self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path
+    ) -> LaneBlueprint:
+        spec, plan = self.spec, self.plan
+        assert plan is not None
+        # All of the plan and not only what is pending: a resumed sweep measures as the first did.
+        world_sizes = tuple(sorted({trial.world_size for trial in plan.trials}))
+        requests = tuple(
+            TrialRequest(
+                trial=trial,
+                attempt=0,
+                data=spec.data,
+                quality=spec.quality,
+                probes=spec.probes,
+                trial_timeout_s=spec.resources.trial_timeout_s,
+            )
+            for trial in pending
+        )
+        gang = GangSettings(
+            world_size=max(world_sizes),
+            setup=WorkerSetup(
+                workload=spec.workload,
+                base_dir=spec.base_dir,
+                world_sizes=world_sizes,
+                device_type=cluster.device_type,
+                threads=spec.resources.cpus_per_worker,
+                workload_options=_each_once(trial.workload_options for trial in pending),
+            ),
+            worker_factory=self.worker_factory,
+            resources_per_worker=_resources_per_worker(spec, cluster),
+            placement_strategy=spec.resources.placement_strategy.upper(),
+            start_timeout_s=spec.resources.start_timeout_s,
+            stall_timeout_s=spec.resources.stall_timeout_s,
+            storage=scratch,
+        )
+        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+
+
+def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
+    return tuple({canonical_json(dict(variant)): variant for variant in options}.values())
+
+
+def _resources_per_worker(spec: SweepSpec, cluster: ClusterConnection) -> dict[str, float]:
+    resources: dict[str, float] = {"CPU": spec.resources.cpus_per_worker}
+    if cluster.device_type == "cuda":
+        resources["GPU"] = spec.resources.gpus_per_worker
+    return resources

@@ -1,0 +1,212 @@
+"""Run a sweep: what the results folder lacks, on a cluster, until nothing is left or it must stop.
+
+Connects the parts and holds no decision of its own about a trial: the plan says what, the schedule
+what next, a lane runs it, the reporter writes it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+import ddp_sweep
+from ddp_sweep.analysis import Ranking, rank
+from ddp_sweep.cluster.driver.agenda import (
+    Additions,
+    add_confirmation,
+    idle_because,
+    nothing_ran,
+    require_results,
+)
+from ddp_sweep.cluster.driver.feed import Feed
+from ddp_sweep.cluster.driver.ledger import Ledger, locked
+from ddp_sweep.cluster.driver.progress import Progress, observer_for, summary
+from ddp_sweep.cluster.driver.seed_additions import SeedBook
+from ddp_sweep.cluster.driver.session import Session
+from ddp_sweep.cluster.driver.settlement import refuse_other_code, settle_spec
+from ddp_sweep.cluster.driver.winner import write_winner
+from ddp_sweep.cluster.gang.sent_workload import SentWorkload
+from ddp_sweep.cluster.gang.serving import WorkerFactory
+from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.live import Observer
+from ddp_sweep.plan import MoreSeeds, Plan, build_plan
+from ddp_sweep.reporter import Reporter, SweepFacts
+from ddp_sweep.results import ResultsFolder
+from ddp_sweep.schema import Status
+from ddp_sweep.spec import Json, SweepSpec
+from ddp_sweep.training.inspection import Inspected, directions_of_all
+from ddp_sweep.training.worker import Worker
+from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, located
+
+__all__ = ["Additions", "SweepOutcome", "run_sweep"]
+
+_INTERRUPTED_EXIT_CODE = 130
+_NO_FAULT = (Status.SUCCEEDED, Status.INFEASIBLE, Status.OUT_OF_MEMORY, Status.DIVERGED)
+"""Ends that are a measurement or an expected limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """How a run of a sweep ended."""
+
+    exit_code: int
+    """0: every trial ended in a measurement or an expected limit; 1: some did not; 130:
+    interrupted."""
+    folder: Path
+    ran: int
+    """Attempts that ended in this run."""
+    message: str
+    """For a person: what was done, and how to go on."""
+    ranking: Ranking | None = None
+    """Of all that the folder holds; None where nothing can be ranked yet."""
+    no_ranking_because: str | None = None
+
+    def __str__(self) -> str:
+        """The message and the ranking, as a terminal shows them."""
+        if self.ranking is None:
+            return f"{self.message}\nno ranking: {self.no_ranking_because}"
+        return f"{self.message}\n\n{self.ranking}"
+
+    def _repr_html_(self) -> str | None:
+        return None if self.ranking is None else self.ranking._repr_html_()
+
+
+def run_sweep(
+    spec: SweepSpec,
+    *,
+    output: str | Path,
+    address: str | None = None,
+    workload: WorkloadFactory | None = None,
+    progress: Progress = "auto",
+    observer: Observer | None = None,
+    additions: Additions | None = None,
+    resume_command: str = "the same call without additions",
+    worker_factory: WorkerFactory | None = None,
+) -> SweepOutcome:
+    """Run the trials of a sweep that have no result yet, and rank the configurations.
+
+    Args:
+        spec: The sweep file.
+        output: Results folder; one that another run of the same sweep began is gone on with.
+        address: ``host:port`` or ``auto`` of a Ray cluster; None runs on this machine.
+        workload: Used in place of the one ``spec`` names, for workloads made in a notebook.
+        progress: ``auto`` and ``plain``: a line on stderr for each trial; ``none``: silence.
+        observer: Is told of everything that happens, in place of those lines.
+        additions: What to add to a folder that has results, and which changes to accept.
+        resume_command: What to name in the message as the way to go on after an interruption.
+        worker_factory: What runs trials in the process of a rank, in place of
+            :class:`ddp_sweep.training.worker.Worker`.
+
+    Raises:
+        AddressError: The address is of a kind that is not supported.
+        CapacityError: No cluster, or its workers cannot be started.
+        FolderInUseError: Another run is writing to the folder.
+        MoreSeedsError: Seeds cannot be added to the folder as it is.
+        ResultsError: The folder cannot be written to.
+        SpecChangedError: The folder was made by another sweep file or by other code.
+        SpecError: The sweep file asks for what the workload or this version lacks.
+        WorkloadError: The workload cannot be loaded or returns the wrong thing.
+    """
+    asked = additions or Additions()
+    factory = workload or load_workload(spec.workload, spec.base_dir)
+    inspected = Inspected(spec, located(factory, spec.base_dir))
+    plan_for = _planner(spec, inspected)
+    plan_for(None, ())  # a workload that cannot work is found before the folder is touched
+    sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
+    folder = ResultsFolder(Path(output).absolute())
+    require_results(folder, asked, resume_command)
+    with locked(folder):
+        results = folder.read(("trials",))
+        facts = _facts(spec, factory)
+        refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
+        settle_spec(folder, spec, extend=asked.extend)
+        if results.trials.empty:  # seeds of a sweep file that was changed before its first trial
+            folder.seeds_file.unlink(missing_ok=True)
+            results = replace(results, additions=())
+        book = SeedBook(results, spec, facts.session_id)
+        confirm_seeds = spec.quality.confirm_seeds
+        idle = idle_because(
+            folder,
+            asked,
+            book,
+            lambda: plan_for(None, book.added),
+            confirm_seeds=confirm_seeds,
+            resume_command=resume_command,
+        )
+        watching = observer or observer_for(progress)
+        with Feed(watching, folder, resume_command=resume_command) as feed:
+            session = Session(
+                spec=spec,
+                folder=folder,
+                reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
+                plan_for=lambda capacity: plan_for(capacity, book.added),
+                worker_factory=sent,
+                feed=feed,
+                only_failed=asked.only == "failed",
+                confirm=lambda: add_confirmation(folder, book, confirm_seeds),
+            )
+            interrupted = idle is None and session.run(address)
+        outcome = _outcome(session, idle, interrupted, resume_command)
+        outcome = replace(outcome, **_ranked(Path(output)))
+        write_winner(folder, outcome.ranking)
+        return outcome
+
+
+def _planner(
+    spec: SweepSpec, inspected: Inspected
+) -> Callable[[int | None, Sequence[MoreSeeds]], Plan]:
+    """Makes the plan for a capacity; looks at each variant of the workload once only."""
+
+    def train_length(options: Mapping[str, Json]) -> int:
+        return inspected(options).train_samples
+
+    return lambda capacity, more: build_plan(
+        spec, capacity=capacity, train_lengths=train_length, more_seeds=more
+    )
+
+
+def _facts(spec: SweepSpec, factory: WorkloadFactory) -> SweepFacts:
+    return SweepFacts(
+        sweep=spec.name,
+        session_id=uuid.uuid4().hex[:8],
+        placement=spec.resources.placement,
+        price_per_worker_hour=spec.resources.price_per_worker_hour,
+        ray_version=ray.__version__,
+        ddp_sweep_version=ddp_sweep.__version__,
+        code_version=code_version(factory),
+    )
+
+
+def _outcome(
+    session: Session, idle: str | None, interrupted: bool, resume_command: str
+) -> SweepOutcome:
+    plan = session.plan or session.plan_for(None)
+    ledger = Ledger(session.folder.read(("trials",)))
+    planned = len(plan.trials) + len(plan.infeasible)
+    text = idle or summary(ledger.statuses(plan), planned)
+    if idle is None and session.ran == 0 and not (interrupted or ledger.pending(plan.trials)):
+        text = nothing_ran(plan)  # what is infeasible here might have fitted now
+    exit_code = _exit_code(ledger.endings(plan))
+    if interrupted:
+        exit_code = _INTERRUPTED_EXIT_CODE
+        text = f"Interrupted; {text}. To go on: {resume_command}"
+    return SweepOutcome(
+        exit_code=exit_code, folder=session.folder.path, ran=session.ran, message=text
+    )
+
+
+def _ranked(output: Path) -> dict[str, Any]:
+    """Fields of an outcome: the ranking, or why there is none."""
+    try:
+        return {"ranking": rank(output)}
+    except DdpSweepError as error:  # such as: no trial has ended yet
+        return {"no_ranking_because": str(error)}
+
+
+def _exit_code(endings: list[str | None]) -> int:
+    return 0 if all(ending in _NO_FAULT for ending in endings) else 1

@@ -1,0 +1,222 @@
+"""A warm group of DDP workers: one TorchTrainer that runs one trial after another.
+
+Starting a TorchTrainer costs seconds (actors, a placement group, ``import torch``, the process
+group). Its train function therefore does not run one trial, it serves trials from a mailbox until
+the gang is closed. A trial of a smaller world size runs on the first ranks while the others wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import ray
+import ray.train
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ddp_sweep.cluster.gang.backend import LeanTorchTrainer, NodeTorchConfig
+from ddp_sweep.cluster.gang.board import ProgressBoard
+from ddp_sweep.cluster.gang.deaths import deaths, first_line
+from ddp_sweep.cluster.gang.failures import Evidence, Failure, GangOutcome, judge
+from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.serving import GangSettings, serve
+from ddp_sweep.schema import STALLED, Status
+from ddp_sweep.training.messages import TrialRequest
+
+__all__ = ["Gang"]
+
+_PEER_GRACE_S = 1.0
+"""For peers of a rank that raised, to tell what they saw."""
+_DEATH_GRACE_S = 10.0
+"""For Ray to notice a death, after ranks have lost a peer that said nothing."""
+_ABORT_STEP_S = 5.0
+"""For each step of an abort to take effect before the next, harsher one."""
+
+
+@dataclass
+class _Fit:
+    """``TorchTrainer.fit`` in a thread of its own, since it lasts as long as the gang."""
+
+    thread: threading.Thread
+    errors: list[BaseException] = field(default_factory=list)
+
+
+class Gang:
+    """One warm group of workers.
+
+    Start it, run trials one after another, close it; after a failure abort it. Not thread-safe.
+    """
+
+    def __init__(self, settings: GangSettings, gang_id: str) -> None:
+        self.gang_id = gang_id
+        self._settings = settings
+        self._members: tuple[Member, ...] = ()
+        self._processes: list[psutil.Process] = []
+        self._mailbox: Any = None
+        self._fit: _Fit | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the workers are there, as far as is known."""
+        return self._fit is not None and self._fit.thread.is_alive()
+
+    def start(self) -> Failure | None:
+        """Start the workers and wait until all are ready; a failure where they are not."""
+        settings = self._settings
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox = (
+            ray.remote(Mailbox)
+            .options(num_cpus=0, scheduling_strategy=here)
+            .remote(settings.world_size, board=ProgressBoard(settings.storage))
+        )
+        self._fit = self._start_fit()
+        started = self._ask(self._mailbox.collect_start.remote(settings.start_timeout_s))
+        self._members = started.members
+        self._processes = _processes_here(started.members)
+        if started.complete and not started.failures and not started.gang_ended:
+            return None
+        if started.silent_s is not None:
+            detail = f"{STALLED}the workers did not start within {started.silent_s:.0f} s"
+            return Failure(status=Status.TIMED_OUT, detail=detail)
+        return judge(self._evidence(started))
+
+    def run(self, request: TrialRequest) -> GangOutcome:
+        """Run one attempt on the first ranks and wait for its end.
+
+        After an outcome with a failure the gang is of no more use: abort it.
+        """
+        trial = request.trial
+        key = f"{self.gang_id}/{trial.trial_id}/{request.attempt}"
+        job = Job(key=key, world_size=trial.world_size, request=request)
+        seen = self._ask(self._mailbox.run.remote(job, self._settings.stall_timeout_s))
+        if seen.failures:
+            seen = self._settled(seen)
+        reports = tuple(seen.reports[rank] for rank in sorted(seen.reports))
+        if seen.complete and not seen.failures:
+            return GangOutcome(reports=reports)
+        return GangOutcome(reports=reports, failure=judge(self._evidence(seen)))
+
+    def close(self) -> bool:
+        """Let the workers go and wait until they are gone; False where that took an abort."""
+        if self._fit is None:
+            return True
+        self._mailbox.close.remote()
+        self._fit.thread.join(_ABORT_STEP_S * 2)
+        if self._fit.thread.is_alive():
+            self.abort()
+            return False
+        self._wait_gone()
+        ray.kill(self._mailbox)
+        return True
+
+    def abort(self) -> bool:
+        """End the workers by force; False where Ray Train could not be ended from here.
+
+        Then the process this runs in has to end as well, which takes everything along.
+        """
+        if self._fit is None:
+            return True
+        for member in self._members:
+            ray.kill(member.actor)
+        self._fit.thread.join(_ABORT_STEP_S)
+        if self._fit.thread.is_alive() and self._members:
+            ray.kill(self._members[0].controller)
+            self._fit.thread.join(_ABORT_STEP_S)
+        self._wait_gone()
+        ray.kill(self._mailbox)
+        return not self._fit.thread.is_alive()
+
+    def _start_fit(self) -> _Fit:
+        trainer = _trainer(self._settings, self.gang_id, self._mailbox)
+        mailbox = self._mailbox
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except Exception as error:  # noqa: BLE001 - whatever ended the gang is evidence
+                errors.append(error)
+            mailbox.gang_ended.remote()
+
+        errors: list[BaseException] = []
+        thread = threading.Thread(target=fit, name=f"gang-{self.gang_id}", daemon=True)
+        thread.start()
+        return _Fit(thread=thread, errors=errors)
+
+    def _ask(self, reference: ray.ObjectRef[Collected]) -> Collected:
+        """Wait for the mailbox; its own death counts as the end of the gang."""
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayActorError:
+            return Collected(gang_ended=True)
+
+    def _settled(self, seen: Collected) -> Collected:
+        own = any(failure.status != Status.WORKER_DIED for failure in seen.failures)
+        return self._ask(self._mailbox.settle.remote(_PEER_GRACE_S if own else _DEATH_GRACE_S))
+
+    def _evidence(self, seen: Collected) -> Evidence:
+        assert self._fit is not None
+        if seen.gang_ended:
+            self._fit.thread.join(_ABORT_STEP_S)
+        error = self._fit.errors[0] if self._fit.errors else None
+        return Evidence(
+            failures=seen.failures,
+            deaths=deaths(error),
+            lost_nodes=self._lost_nodes() if seen.gang_ended else {},
+            silent_s=seen.silent_s,
+            last_progress=seen.progress,
+            gang_error=None if error is None else first_line(error),
+        )
+
+    def _lost_nodes(self) -> dict[int, str]:
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        return {one.rank: one.node_id for one in self._members if one.node_id not in alive}
+
+    def _wait_gone(self) -> None:
+        # Processes on other nodes: their resources are free only once they are gone, and the
+        # next gang needs those.
+        psutil.wait_procs(self._processes, timeout=_ABORT_STEP_S)
+
+
+def _processes_here(members: tuple[Member, ...]) -> list[psutil.Process]:
+    here = ray.get_runtime_context().get_node_id()
+    found = []
+    for member in members:
+        if member.node_id == here:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(member.pid))
+    return found
+
+
+def _trainer(
+    settings: GangSettings, gang_id: str, mailbox: ActorHandle[Mailbox]
+) -> LeanTorchTrainer:
+    use_gpu = settings.resources_per_worker.get("GPU", 0) > 0
+    strict = ray.train.FailureConfig(
+        # Ray must not start the train function again by itself.
+        max_failures=0,
+        controller_failure_limit=0,  # type: ignore[call-arg]
+        max_preemption_failures=0,
+    )
+    return LeanTorchTrainer(
+        serve,
+        train_loop_config={"gang": settings, "mailbox": mailbox},
+        torch_config=NodeTorchConfig(
+            backend="nccl" if use_gpu else "gloo",
+            # Our own deadlines come first and know more.
+            timeout_s=int(2 * max(settings.stall_timeout_s, settings.start_timeout_s)) + 60,
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.world_size,
+            use_gpu=use_gpu,
+            resources_per_worker=settings.resources_per_worker,
+            placement_strategy=settings.placement_strategy,
+        ),
+        run_config=ray.train.RunConfig(
+            name=gang_id, storage_path=str(settings.storage), failure_config=strict
+        ),
+    )

@@ -1,0 +1,124 @@
+"""What runs inside each rank of a gang: serve trials from the mailbox until there are no more."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import ray.train
+from ray.train.v2._internal.execution.context import get_train_context
+
+from ddp_sweep.cluster.gang.mailbox import Member
+from ddp_sweep.errors import WorkloadError
+from ddp_sweep.schema import Status
+from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
+from ddp_sweep.workload import user_traceback
+
+__all__ = ["GangSettings", "RankWorker", "WorkerFactory", "serve"]
+
+
+class RankWorker(Protocol):
+    """What runs trials in the process of one rank."""
+
+    def run(self, request: TrialRequest) -> RankReport:
+        """Run one attempt; all ranks of the trial call this at the same time."""
+        ...
+
+    def describe_failure(self, error: BaseException) -> RankFailure:
+        """Turn an exception that left :meth:`run` into a status and a text."""
+        ...
+
+
+class WorkerFactory(Protocol):
+    """Makes the worker of a rank, on all ranks at the same time; must be picklable."""
+
+    def __call__(
+        self,
+        setup: WorkerSetup,
+        rank: int,
+        *,
+        emit_progress: Callable[[dict[str, Any]], None],
+        node: str,
+    ) -> RankWorker:
+        """The worker of this rank."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GangSettings:
+    """What a gang needs to start."""
+
+    world_size: int
+    """Number of ranks; the largest world size of the trials to come."""
+    setup: WorkerSetup
+    worker_factory: WorkerFactory
+    resources_per_worker: dict[str, float]
+    """``{"CPU": 1}``, or with a ``GPU`` entry where ranks compute on GPUs."""
+    placement_strategy: str
+    """Ray's name: ``PACK`` or ``SPREAD``."""
+    start_timeout_s: float
+    stall_timeout_s: float
+    storage: Path
+    """Scratch folder for what Ray Train insists on writing."""
+
+
+def serve(config: dict[str, Any]) -> None:
+    """The train function: on every rank, serve jobs until there are no more."""
+    settings: GangSettings = config["gang"]
+    mailbox = config["mailbox"]
+    rank = ray.train.get_context().get_world_rank()
+    if not ray.get(mailbox.join.remote(_this_member(rank))):
+        return
+    key: str | None = None
+
+    def emit_progress(progress: dict[str, Any]) -> None:
+        mailbox.emit_progress.remote(key, progress)
+
+    try:
+        worker = settings.worker_factory(
+            settings.setup, rank, emit_progress=emit_progress, node=_node_name()
+        )
+    except Exception as error:
+        ray.get(mailbox.deliver.remote(None, _start_failure(error, rank)))
+        raise
+    while (job := ray.get(mailbox.next_job.remote(rank))) is not None:
+        key = job.key
+        result = _run(worker, job.request)
+        # Waited for, so that what is delivered is there even if this process dies next.
+        ray.get(mailbox.deliver.remote(key, result))
+
+
+def _run(worker: RankWorker, request: TrialRequest) -> RankReport | RankFailure:
+    try:
+        return worker.run(request)
+    except BaseException as error:  # noqa: BLE001 - sys.exit() in a workload is one
+        return worker.describe_failure(error)
+
+
+def _this_member(rank: int) -> Member:
+    context = ray.get_runtime_context()
+    return Member(
+        rank=rank,
+        actor=context.current_actor,
+        controller=get_train_context().controller_actor,
+        pid=os.getpid(),
+        node_id=context.get_node_id(),
+    )
+
+
+def _node_name() -> str:
+    # Two Ray nodes may share a host or an address; the id tells them apart.
+    return f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
+
+
+def _start_failure(error: BaseException, rank: int) -> RankFailure:
+    # A workload that cannot be loaded here stays so; whatever else fails may be better next time.
+    own = isinstance(error, WorkloadError)
+    status = Status.WORKLOAD_ERROR if own else Status.WORKER_DIED
+    detail = str(error) if own else user_traceback(error)
+    return RankFailure(rank=rank, status=status, detail=f"while starting: {detail}")

@@ -1,0 +1,1 @@
+"""One trial after another: what comes next, on which workers, under Ray Tune."""
