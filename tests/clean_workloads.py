@@ -1,4 +1,4 @@
-"""A workload with nothing wrong, and with all that makes one hard to check."""
+"""Workloads with nothing wrong, and with all that makes one hard to check."""
 
 from __future__ import annotations
 
@@ -47,3 +47,17 @@ class Mixed(Digits):
     def build_data(self) -> Any:
         train, validation = super().build_data()
         return _Shifted(train), validation
+
+
+class Augmented(Mixed):
+    """The same, with images moved by the protocol's ``augment``."""
+
+    def build_data(self) -> Any:
+        return Digits.build_data(self)
+
+    def augment(
+        self, sample: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        image, label = sample
+        shift = int(torch.randint(-1, 2, (), generator=generator))
+        return image.roll(shift, dims=-1), label

@@ -1,9 +1,10 @@
 """False alarms on clean workloads: integrity and quality findings above info, counted.
 
-    python tests/benchmarks/false_alarms.py [--seeds 10] [--only digits,breast_cancer,mixed]
+    python tests/benchmarks/false_alarms.py [--seeds 10] [--first-seed 0] [--only digits,text]
 
-One and two workers, every seed: digits, breast cancer, and a workload with batch norm, dropout and
-random augmentation. Nothing is wrong with any of them.
+One and two workers, every seed: digits, breast cancer, text, and digits with batch norm, dropout
+and random augmentation, by the data set (mixed) and by the protocol's ``augment`` (augmented).
+Nothing is wrong with any of them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ from trial_runs import request, run_trial
 from ddp_sweep.analysis import Finding, Ranking, Severity
 from ddp_sweep.training.messages import RankReport, TrialRequest
 
+_IMAGES = ((32, 64), {"accuracy": 0.02})
 _WORKLOADS = {
-    "digits": ("ddp_sweep.workloads.digits:Digits", {"epochs": 4}),
-    "breast_cancer": ("ddp_sweep.workloads.breast_cancer:BreastCancer", {"epochs": 10}),
-    "mixed": ("clean_workloads:Mixed", {"epochs": 4}),
+    "digits": ("ddp_sweep.workloads.digits:Digits", {"epochs": 4}, *_IMAGES),
+    "breast_cancer": ("ddp_sweep.workloads.breast_cancer:BreastCancer", {"epochs": 10}, *_IMAGES),
+    "text": (
+        "ddp_sweep.workloads.text:Text",
+        {"samples": 1600, "optimizer": "adamw", "learning_rate": 0.002},
+        (16, 32),
+        {"perplexity": "2%"},
+    ),
+    "mixed": ("clean_workloads:Mixed", {"epochs": 4}, *_IMAGES),
+    "augmented": ("clean_workloads:Augmented", {"epochs": 4}, *_IMAGES),
 }
+"""Workload, training, global batches and margins."""
 _KINDS = {
     *("data_leakage", "unsynchronized_replicas", "wrong_gradient_averaging", "repeated_samples"),
     *("evaluation_incomplete", "unstable_training", "overfitting"),
@@ -40,6 +50,7 @@ def main() -> None:
     """Run the trials, rank those of each workload, and print the count of false alarms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default=",".join(_WORKLOADS))
     arguments = parser.parse_args()
     alarms = 0
@@ -50,16 +61,14 @@ def main() -> None:
             return [report for report in reports if report is not None]
 
         for name in arguments.only.split(","):
-            workload, training = _WORKLOADS[name]
+            workload, training, batches, margins = _WORKLOADS[name]
             wanted = [
                 request(workload, size, batch, seed=seed, training={**training, "evaluations": 4})
-                for seed in range(arguments.seeds)
+                for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
                 for size in (1, 2)
-                for batch in (32, 64)
+                for batch in batches
             ]
-            ranking = ranked(
-                Path(folder) / name, workload, wanted, run, margins={"accuracy": 0.02}
-            )
+            ranking = ranked(Path(folder) / name, workload, wanted, run, margins=margins)
             alarms += _report(name, len(wanted), ranking)
     print(f"false alarms in all: {alarms}")
 

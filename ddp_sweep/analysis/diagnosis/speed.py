@@ -128,8 +128,9 @@ def _shares(parts: StepParts, alone: StepParts | None, *, crowded: bool) -> dict
     """Parts of a step as shares of it.
 
     Computation counts as far as the baseline would have spent it on as many samples. What goes
-    beyond is overhead that a smaller share of samples does not shrink; or, where a worker has as
-    many samples as the baseline's or the cores are too few, workers in each other's way.
+    beyond is what exchanging gradients takes from computation, as far as that was timed; the rest
+    is overhead that a smaller share of samples does not shrink; or, where a worker has as many
+    samples as the baseline's or the cores are too few, workers in each other's way.
     """
     useful_s, beyond = parts.computation_s, "too_little_work"
     if alone is not None:
@@ -137,12 +138,15 @@ def _shares(parts: StepParts, alone: StepParts | None, *, crowded: bool) -> dict
         useful_s = min(useful_s, each_s * parts.samples_per_worker)
         if crowded or parts.samples_per_worker >= alone.samples_per_worker:
             beyond = "oversubscribed_cores"
+    beyond_s = parts.computation_s - useful_s
+    hidden_s = np.nan_to_num(parts.synchronization_s - parts.communication_s)
+    hidden_s = float(np.clip(hidden_s, 0.0, beyond_s))
     seconds = {
         "computation": useful_s,
-        "communication": parts.communication_s,
+        "communication": parts.communication_s + hidden_s,
         "data_wait": parts.data_wait_s,
         "stragglers": parts.stragglers_s,
-        beyond: parts.computation_s - useful_s,
+        beyond: beyond_s - hidden_s,
     }
     return {name: value / parts.explained_s for name, value in seconds.items()}
 

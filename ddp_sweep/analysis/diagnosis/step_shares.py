@@ -28,6 +28,10 @@ class StepParts:
     """Training time / steps, which no part above was made from."""
     samples_per_worker: float
     """Samples of a worker in a step."""
+    synchronization_s: float
+    """What exchanging gradients adds to a step as timed before the training, with and without
+    it: the waiting that ``communication_s`` counts, and what the exchange takes from computation
+    beside it (copies, and threads on the same cores). NaN where it was not timed."""
 
     @property
     def explained_s(self) -> float:
@@ -64,13 +68,17 @@ def _parts(rows: pd.DataFrame, subject: Subject, own: np.typing.NDArray[np.bool_
     communication, computation = least["communication_s"], least["own_s"]
     total_steps = subject.column("optimizer_steps")[own]
     workers = float(rows["rank"].max() + 1)
+    step_time_s = float(np.nansum(subject.column("train_time_s")[own]) / np.nansum(total_steps))
+    probed = subject.column("communication_fraction")[own]
+    known = probed[~np.isnan(probed)]
     return StepParts(
         computation_s=float(computation),
         communication_s=float(communication),
         data_wait_s=float(data),
         stragglers_s=float(step - data - communication - computation),
-        step_time_s=float(np.nansum(subject.column("train_time_s")[own]) / np.nansum(total_steps)),
+        step_time_s=step_time_s,
         samples_per_worker=float(
             np.nansum(subject.column("samples")[own]) / np.nansum(total_steps) / workers
         ),
+        synchronization_s=float(known.mean() * step_time_s) if len(known) else float("nan"),
     )
