@@ -13,6 +13,7 @@ import ray
 from ddp_sweep.cluster.connection.environment import cluster_variables
 from ddp_sweep.errors import AddressError, CapacityError
 from ddp_sweep.spec import ResourceSettings, SweepSpec
+from ddp_sweep.training.host_load import usable_cores
 
 __all__ = ["ClusterConnection", "NodeResources", "connect", "largest_world_size", "resolve_device"]
 
@@ -142,10 +143,8 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
         "configure_logging": False,
     }
     if address is None:
-        # On a machine of one's own more workers than cores are allowed, and marked as such.
-        largest = max(spec.sweep.world_size)
         settings |= {
-            "num_cpus": largest * spec.resources.cpus_per_worker,
+            "num_cpus": _local_cpus(spec),
             # Without the dashboard nobody cleans up after Ray Train processes that were killed.
             "include_dashboard": True,
         }
@@ -155,6 +154,16 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
         ray.init(address=address or "local", **settings)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _no_cluster(address, error) from error
+
+
+def _local_cpus(spec: SweepSpec) -> int:
+    """CPUs that Ray is told this machine has.
+
+    On a machine of one's own more workers than cores are allowed, and marked as such. Ray gets no
+    more than they need, unless further trials may run beside them.
+    """
+    asked = max(spec.sweep.world_size) * spec.resources.cpus_per_worker
+    return max(asked, usable_cores()) if spec.resources.placement == "packed" else asked
 
 
 def _describe(spec: SweepSpec) -> ClusterConnection:

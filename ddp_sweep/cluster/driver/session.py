@@ -28,7 +28,7 @@ from ddp_sweep.live import (
     TrialStarted,
     WorkersStarting,
 )
-from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
@@ -70,8 +70,8 @@ class Session:
             interrupted = True
         finally:  # `status` tells a run that gave up from one that was killed
             # Only now that the workers are gone can no result come any more.
-            if self.schedule is not None and self.schedule.running is not None:
-                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+            for assignment in () if self.schedule is None else self.schedule.running:
+                self._recover(assignment, Status.INTERRUPTED, "the run was interrupted")
             self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
@@ -102,13 +102,24 @@ class Session:
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
-        self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
+        self.feed.tell_and_wait(
+            plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
+        )
         if not pending:
             return False
-        schedule = self.schedule = Schedule(
-            pending, ledger.attempts_made, self.spec.resources.max_attempts
-        )
-        return self._drive(schedule, pending, cluster)
+        parts = waves(pending, self.spec.resources.placement, cluster.capacity)
+        for number, wave in enumerate(parts, start=1):
+            schedule = self.schedule = Schedule(
+                wave.trials,
+                ledger.attempts_made,
+                self.spec.resources.max_attempts,
+                wave.side_by_side or 1,
+            )
+            if self._drive(schedule, wave.trials, cluster):
+                return True
+            if self.stopping:
+                return number < len(parts)
+        return False
 
     def _drive(
         self,
@@ -178,8 +189,10 @@ class Session:
     ) -> LaneBlueprint:
         spec, plan = self.spec, self.plan
         assert plan is not None
-        # All of the plan and not only what is pending: a resumed sweep measures as the first did.
-        world_sizes = tuple(sorted({trial.world_size for trial in plan.trials}))
+        # All that share workers and not only what is pending: a resumed sweep measures as the
+        # first did.
+        shared = plan.trials if spec.resources.placement == "exclusive" else pending
+        world_sizes = tuple(sorted({trial.world_size for trial in shared}))
         requests = tuple(
             TrialRequest(
                 trial=trial,

@@ -7,6 +7,7 @@ the gang is closed. A trial of a smaller world size runs on the first ranks whil
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Gang:
         self._mailbox = (
             ray.remote(Mailbox)
             .options(num_cpus=0, scheduling_strategy=here)
-            .remote(settings.world_size, board=ProgressBoard(settings.storage))
+            .remote(settings.world_size, board=ProgressBoard(settings.storage, group=_here()))
         )
         self._fit = self._start_fit()
         started = self._ask(self._mailbox.collect_start.remote(settings.start_timeout_s))
@@ -180,6 +181,11 @@ class Gang:
         # Processes on other nodes: their resources are free only once they are gone, and the
         # next gang needs those.
         psutil.wait_procs(self._processes, timeout=_ABORT_STEP_S)
+
+
+def _here() -> str:
+    """This process, which has one gang at a time."""
+    return str(os.getpid())
 
 
 def _processes_here(members: tuple[Member, ...]) -> list[psutil.Process]:
