@@ -89,11 +89,20 @@ class Schedule:
         self._running[index] = Assignment(index=index, trial=trial, attempt=attempt)
         return self._running[index]
 
-    def ended(self, assignment: Assignment, status: str, detail: str | None) -> bool:
-        """An attempt that was running has ended; whether the same trial is tried again."""
+    def ended(
+        self, assignment: Assignment, status: str, detail: str | None, *, final: bool = False
+    ) -> bool:
+        """An attempt that was running has ended; whether the same trial is tried again.
+
+        Args:
+            assignment: The attempt.
+            status: How it ended.
+            detail: More of that.
+            final: Whether another attempt is out of the question.
+        """
         del self._running[assignment.index]
         tries = self._tries[assignment.index]
-        again = is_transient(status, detail) and tries < self._max_attempts
+        again = not final and is_transient(status, detail) and tries < self._max_attempts
         if again:
             self._again.append(assignment.index)
         return again

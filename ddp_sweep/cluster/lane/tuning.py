@@ -150,7 +150,9 @@ class ScheduleSearcher(Searcher):
             ended = self._recover(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
-        again = self._schedule.ended(assignment, ended.status, ended.status_detail)
+        # Workers that did not start have had all the time that start_timeout_s allows.
+        final = not ended.began and ended.status == Status.TIMED_OUT
+        again = self._schedule.ended(assignment, ended.status, ended.status_detail, final=final)
         self.fatal = self.fatal or _fatal(ended, again)
         if self.fatal:
             self._schedule.drain()
