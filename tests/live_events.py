@@ -21,6 +21,7 @@ from ddp_sweep.live import (
     SweepPlanned,
     Tracker,
     TrialEnded,
+    TrialProgressed,
     TrialStarted,
 )
 
@@ -114,6 +115,11 @@ def training(**changes: Any) -> Progress:
         "samples_per_s": 4120.4,
     }
     return Progress(**known | changes)
+
+
+def heard(of: PlannedTrial, progress: Progress | None) -> TrialProgressed:
+    """One running trial said something, or nothing."""
+    return TrialProgressed(progress={} if progress is None else {of.trial_id: progress})
 
 
 def recorded(name: str) -> pd.DataFrame:

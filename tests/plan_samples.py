@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ddp_sweep.plan import Plan, Trial, build_plan
 from ddp_sweep.reporter import SweepFacts
 from ddp_sweep.spec import DataSettings, QualitySettings, SweepSpec, parse_spec
@@ -21,7 +24,12 @@ FACTS = SweepFacts(
 """What the rows of a session have in common."""
 
 
-def spec(seeds: int = 2, *, world_sizes: tuple[int, ...] = (1, 2)) -> SweepSpec:
+def spec(
+    seeds: int = 2,
+    *,
+    world_sizes: tuple[int, ...] = (1, 2),
+    resources: Mapping[str, Any] | None = None,
+) -> SweepSpec:
     return parse_spec(
         {
             "name": "sample",
@@ -29,6 +37,7 @@ def spec(seeds: int = 2, *, world_sizes: tuple[int, ...] = (1, 2)) -> SweepSpec:
             "sweep": {"world_size": list(world_sizes), "per_worker_batch_size": [4]},
             "seeds": seeds,
             "training": {"epochs": 1, "learning_rate": 0.1, "reference_batch_size": 4},
+            "resources": dict(resources or {}),
         }
     )
 

@@ -34,7 +34,7 @@ def plan(
     output_format: AsFormat = Format.TABLE,
 ) -> None:
     """Show the trials of a sweep in order, and those that cannot run; starts none of them."""
-    from ddp_sweep.plan import build_plan
+    from ddp_sweep.plan import build_plan, waves
     from ddp_sweep.plan.margins import too_few_to_confirm
     from ddp_sweep.report.plan_table import plan_to_json, print_plan
     from ddp_sweep.report.prediction import finished_trials, prediction_text, with_prediction
@@ -47,9 +47,11 @@ def plan(
     spec = load_spec(sweep, overrides or ())
     factory = load_workload(spec.workload, spec.base_dir)
     inspected = Inspected(spec, located(factory, spec.base_dir))
+    capacity = _capacity(spec, address)
+    packed = spec.resources.placement == "packed"
     planned = build_plan(
         spec,
-        capacity=_capacity(spec, address),
+        capacity=capacity,
         train_lengths=lambda options: inspected(options).train_samples,
     )
     warn(too_few_to_confirm(spec.quality))
@@ -68,12 +70,14 @@ def plan(
         lengths=lengths,
         parallel=_faster_than_one(spec) if address is None else None,
         price_per_worker_hour=spec.resources.price_per_worker_hour,
+        parts=waves(planned.trials, "packed", capacity) if packed else (),
     )
     if output_format is Format.JSON:
         print_json(plan_to_json(planned))
     else:
         words = sweep_words(sweep, overrides or ())
-        print_plan(planned, spec, stdout(), prediction_text(planned, finished, words))
+        text = prediction_text(planned, finished, words, side_by_side=packed)
+        print_plan(planned, spec, stdout(), text, capacity)
 
 
 def _faster_than_one(spec: SweepSpec) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,11 +46,13 @@ class SweepPlanned:
     past: tuple[PastAttempt, ...]
     """What earlier runs have left in the folder."""
     batch_axis: BatchAxis
+    side_by_side: Mapping[int, int] = field(default_factory=dict)
+    """How many trials of a world size run at once, where that is more than one after another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersStarting:
-    """The first workers are being started."""
+    """The first workers are being started; where trials run side by side, of each world size."""
 
     pending: int
     """Trials to run."""
@@ -67,8 +70,8 @@ class TrialStarted:
 class TrialProgressed:
     """About once a second while a trial runs, whether it moved or not."""
 
-    progress: Progress | None
-    """None where nothing was heard of it yet."""
+    progress: Mapping[str, Progress]
+    """What was heard of each running trial, by its id; nothing of those that are not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
-    """Ctrl-C: nothing more begins, the running trial may end."""
+    """Ctrl-C: nothing more begins, what runs may end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,8 @@ class Observer(Protocol):
         """Take note of an event, and of where the sweep stands with it.
 
         Always called from the same thread. While it is told of a plan or of the end of a trial
-        no trial is being timed: only there may it do what takes time.
+        no trial is being timed: only there may it do what takes time. (Where trials run side by
+        side others go on, but of those no time is claimed.)
         """
         ...
 

@@ -51,24 +51,26 @@ class PlainLines:
         self._say = say
         self._clock = clock
         self._said_s = clock()
-        self._trial: PlannedTrial | None = None
+        self._trials: dict[str, PlannedTrial] = {}
+        """Those that run."""
 
     def observe(self, event: Event, overview: SweepOverview) -> None:
         """Print the line of an event that has one."""
         line = None
-        if overview.running is not None:
-            self._trial = overview.running.trial
+        self._trials |= {one.trial.trial_id: one.trial for one in overview.running}
         match event:
             case WorkersStarting():
                 line = f"starting workers for {event.pending} trials"
             case Notice():
                 line = event.text
             case Stopping():
-                line = "stopping after the running trial; Ctrl-C again stops at once"
+                what = "trials" if len(overview.running) > 1 else "trial"
+                line = f"stopping after the running {what}; Ctrl-C again stops at once"
             case TrialStarted():
                 self._said_s = self._clock()
-            case TrialEnded() if self._trial is not None:
-                line = trial_line(self._trial, event.attempt, event.again, overview)
+            case TrialEnded() if event.attempt.trial_id in self._trials:
+                trial = self._trials.pop(event.attempt.trial_id)
+                line = trial_line(trial, event.attempt, event.again, overview)
             case TrialProgressed() if self._clock() - self._said_s >= HEARTBEAT_S:
                 line = heartbeat_line(overview)
         if line is not None:
@@ -92,11 +94,13 @@ def trial_line(
 
 def heartbeat_line(overview: SweepOverview) -> str | None:
     """What runs and how long the rest takes; None while nothing runs."""
-    running = overview.running
-    if running is None:
+    if not overview.running:
         return None
-    trial = running.trial
-    now = f"{trial.name}, seed {trial.seed}: {progress_text(trial, running.progress)}"
+    first, others = overview.running[0], len(overview.running) - 1
+    trial = first.trial
+    now = f"{trial.name}, seed {trial.seed}: {progress_text(trial, first.progress)}"
+    if others:
+        now += f", and {others} more beside it"
     left = overview.time_left_s
     rest = "time left not yet known" if left is None else f"about {duration_text(left)} left"
     return f"{_place(overview)} running {now}; {rest}"

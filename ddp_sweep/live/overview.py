@@ -41,8 +41,8 @@ class CellProgress:
     """Ids; more than one where the sweep varies other settings as well."""
     outcomes: tuple[Status | None, ...]
     """How each trial ended, in the order they run; None for those to come."""
-    running: int | None = None
-    """Place among ``outcomes`` of the trial that runs."""
+    running: tuple[int, ...] = ()
+    """Places among ``outcomes`` of the trials that run."""
 
     @property
     def ended(self) -> int:
@@ -66,7 +66,7 @@ class FailureGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningTrial:
-    """The trial that runs now."""
+    """A trial that runs now."""
 
     trial: PlannedTrial
     attempt: int
@@ -91,7 +91,8 @@ class SweepOverview:
     batch_axis: BatchAxis = BatchAxis.GLOBAL
     cells: tuple[CellProgress, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
-    running: RunningTrial | None = None
+    running: tuple[RunningTrial, ...] = ()
+    """In the order they were handed out; more than one where trials run side by side."""
     elapsed_s: float | None = None
     """Since this run began; None where none is watched."""
     time_left_s: float | None = None
@@ -120,8 +121,9 @@ class Tracker:
         self._last: dict[str, PastAttempt] = {}
         self._past: list[PastAttempt] = []
         self._pending: dict[str, PlannedTrial] = {}
-        self._running: RunningTrial | None = None
+        self._running: dict[str, RunningTrial] = {}
         self._previous: PlannedTrial | None = None
+        self._side_by_side: Mapping[int, int] = {}
         self._pace = Pace((), ())
         self._rest_s = 0.0
 
@@ -136,38 +138,40 @@ class Tracker:
                 self._base = replace(self._base, stage="starting workers")
             case TrialStarted():
                 self._start(event)
-            case TrialProgressed() if self._running is not None:
+            case TrialProgressed():
                 # The newest is kept where nothing was heard this time.
-                progress = event.progress or self._running.progress
-                self._running = replace(self._running, progress=progress)
+                for trial_id in event.progress.keys() & self._running.keys():
+                    running = self._running[trial_id]
+                    self._running[trial_id] = replace(running, progress=event.progress[trial_id])
             case TrialEnded():
                 self._end(event)
             case Stopping():
                 self._base = replace(self._base, stage="stopping")
                 self._count()
             case SweepEnded():
-                self._running = None
+                self._running = {}
                 self._base = replace(self._base, stage="ended")
                 self._count()
 
     @property
-    def running(self) -> RunningTrial | None:
-        """The trial that runs."""
-        return self._running
+    def running(self) -> tuple[RunningTrial, ...]:
+        """The trials that run."""
+        return tuple(self._running.values())
 
     def overview(self) -> SweepOverview:
         """Where the sweep stands now; cheap between the ends of trials."""
         now_s = self._clock()
         return replace(
             self._base,
-            running=self._running,
+            running=self.running,
             elapsed_s=now_s - self._began_s,
             time_left_s=self._time_left_s(now_s),
         )
 
     def _plan(self, event: SweepPlanned) -> None:
         self._trials = {trial.trial_id: trial for trial in event.trials}
-        self._running = self._previous = None
+        self._running, self._previous = {}, None
+        self._side_by_side = event.side_by_side
         self._past = list(event.past)
         self._last = _last_attempts(event.past)
         self._pending = {
@@ -178,7 +182,7 @@ class Tracker:
 
     def _start(self, event: TrialStarted) -> None:
         trial = self._trials[event.trial_id]
-        self._running = RunningTrial(
+        self._running[event.trial_id] = RunningTrial(
             trial=trial, attempt=event.attempt, dispatched_s=self._clock()
         )
         if self._base.stage != "stopping":
@@ -187,7 +191,7 @@ class Tracker:
 
     def _end(self, event: TrialEnded) -> None:
         attempt = event.attempt
-        self._running = None
+        self._running.pop(attempt.trial_id, None)
         self._previous = self._trials[attempt.trial_id]
         self._past.append(attempt)
         self._last[attempt.trial_id] = attempt
@@ -210,42 +214,52 @@ class Tracker:
             failures=tuple(_failures(self._trials, self._last, outcomes)),
         )
         self._pace = Pace(self._past, self._trials.values())
-        running = None if self._running is None else self._running.trial
-        to_come = [one for one in self._pending.values() if one is not running]
+        to_come = [one for one in self._pending.values() if one.trial_id not in self._running]
         if self._base.stage in ("stopping", "ended") and self._runs:
             to_come = []
         self._rest_s = 0.0
         if self._pace.known:
-            self._rest_s = self._pace.rest_s(to_come, running or self._previous)
+            self._rest_s = self._pace.rest_s(to_come, self._newest, self._side_by_side)
+
+    @property
+    def _newest(self) -> PlannedTrial | None:
+        """What the next trial comes after."""
+        running = self.running
+        return running[-1].trial if running else self._previous
 
     def _time_left_s(self, now_s: float) -> float | None:
         if not self._pending or (self._base.stage == "ended" and self._runs):
             return 0.0 if self._trials else None
-        if self._running is None:
+        if not self._running:
             return self._rest_s if self._pace.known else None
-        remaining_s = self._pace.remaining_s(
-            self._running.trial,
-            self._running.progress,
-            after=self._previous,
-            dispatched_s=self._running.dispatched_s,
-            now_s=now_s,
-        )
-        if remaining_s is None or not (self._pace.known or len(self._pending) == 1):
+        left_s = [
+            self._pace.remaining_s(
+                one.trial,
+                one.progress,
+                after=self._previous,
+                dispatched_s=one.dispatched_s,
+                now_s=now_s,
+            )
+            for one in self.running
+        ]
+        known_s = [one for one in left_s if one is not None]
+        enough = self._pace.known or len(self._pending) == len(self._running)
+        if len(known_s) < len(left_s) or not enough:
             return None
-        return remaining_s + self._rest_s
+        # Once the first of several ends, a trial of the rest takes its place.
+        return max(known_s) if not self._rest_s else sum(known_s) / len(known_s) + self._rest_s
 
     def _cells(self, outcomes: Mapping[str, Status]) -> Iterable[CellProgress]:
         groups: dict[tuple[int, int], list[PlannedTrial]] = defaultdict(list)
         for trial in self._trials.values():
             groups[trial.world_size, self._batch(trial)].append(trial)
-        running = None if self._running is None else self._running.trial
         for (world_size, batch), trials in sorted(groups.items()):
             yield CellProgress(
                 world_size=world_size,
                 batch_size=batch or None,
                 configurations=tuple(dict.fromkeys(one.configuration_id for one in trials)),
                 outcomes=tuple(outcomes.get(one.trial_id) for one in trials),
-                running=trials.index(running) if running in trials else None,
+                running=tuple(n for n, one in enumerate(trials) if one.trial_id in self._running),
             )
 
     def _batch(self, trial: PlannedTrial) -> int:

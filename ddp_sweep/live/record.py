@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,28 @@ from ddp_sweep.live.overview import RunningTrial, SweepOverview
 from ddp_sweep.live.trials import BatchAxis, PlannedTrial, Progress
 from ddp_sweep.results import ResultsFolder
 
-__all__ = ["Record", "is_locked", "read_plan", "read_record", "write_plan", "write_record"]
+__all__ = [
+    "Record",
+    "RecordedAttempt",
+    "RecordedPlan",
+    "is_locked",
+    "read_plan",
+    "read_record",
+    "write_plan",
+    "write_record",
+]
 
-_VERSION = 1
+_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedAttempt:
+    """An attempt that ran."""
+
+    trial_id: str
+    attempt: int
+    dispatched_s: float
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,37 +55,52 @@ class Record:
     updated_s: float
     """In seconds since 1970."""
     resume_command: str
-    trial_id: str | None = None
-    attempt: int | None = None
-    dispatched_s: float | None = None
-    progress: Progress | None = None
+    attempts: tuple[RecordedAttempt, ...] = ()
+    """Those that ran, in the order they were handed out."""
 
-    def running(self, trials: Mapping[str, PlannedTrial]) -> RunningTrial | None:
-        """The trial that ran, if any of ``trials``, by their ids."""
-        trial = trials.get(self.trial_id or "")
-        if trial is None or self.attempt is None or self.dispatched_s is None:
-            return None
-        return RunningTrial(
-            trial=trial,
-            attempt=self.attempt,
-            dispatched_s=self.dispatched_s,
-            progress=self.progress,
+    def running(self, trials: Mapping[str, PlannedTrial]) -> tuple[RunningTrial, ...]:
+        """What ran of ``trials``, which are given by their ids."""
+        return tuple(
+            RunningTrial(
+                trial=trials[one.trial_id],
+                attempt=one.attempt,
+                dispatched_s=one.dispatched_s,
+                progress=one.progress,
+            )
+            for one in self.attempts
+            if one.trial_id in trials
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedPlan:
+    """What the last run of a folder was to do."""
+
+    trials: tuple[PlannedTrial, ...]
+    batch_axis: BatchAxis
+    side_by_side: Mapping[int, int] = field(default_factory=dict)
 
 
 def write_plan(folder: ResultsFolder, plan: SweepPlanned) -> None:
     """Write down which trials there are."""
-    trials = [asdict(trial) for trial in plan.trials]
-    _write(folder.plan_file, {"batch_axis": plan.batch_axis.value, "trials": trials})
+    contents = {
+        "batch_axis": plan.batch_axis.value,
+        "side_by_side": dict(plan.side_by_side),
+        "trials": [asdict(trial) for trial in plan.trials],
+    }
+    _write(folder.plan_file, contents)
 
 
-def read_plan(folder: ResultsFolder) -> tuple[tuple[PlannedTrial, ...], BatchAxis] | None:
-    """The trials of the last run; None where there is no such file that can be read."""
+def read_plan(folder: ResultsFolder) -> RecordedPlan | None:
+    """The plan of the last run; None where there is no such file that can be read."""
     found = _read(folder.plan_file)
     try:
-        trials = tuple(PlannedTrial(**one) for one in found["trials"])
-        return trials, BatchAxis(found["batch_axis"])
-    except (KeyError, TypeError, ValueError):
+        return RecordedPlan(
+            trials=tuple(PlannedTrial(**one) for one in found["trials"]),
+            batch_axis=BatchAxis(found["batch_axis"]),
+            side_by_side={int(size): n for size, n in found["side_by_side"].items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -74,20 +108,22 @@ def write_record(
     folder: ResultsFolder, overview: SweepOverview, *, now_s: float, resume_command: str
 ) -> None:
     """Write down what runs now."""
-    running = overview.running
+    running = [
+        {
+            "trial_id": one.trial.trial_id,
+            "attempt": one.attempt,
+            "dispatched_s": one.dispatched_s,
+            "progress": None if one.progress is None else asdict(one.progress),
+        }
+        for one in overview.running
+    ]
     known: dict[str, Any] = {
         "stage": overview.stage,
         "host": socket.gethostname(),
         "updated_s": now_s,
         "resume_command": resume_command,
+        "running": running,
     }
-    if running is not None:
-        known |= {
-            "trial_id": running.trial.trial_id,
-            "attempt": running.attempt,
-            "dispatched_s": running.dispatched_s,
-            "progress": None if running.progress is None else asdict(running.progress),
-        }
     _write(folder.progress_file, known)
 
 
@@ -96,10 +132,15 @@ def read_record(folder: ResultsFolder) -> Record | None:
     found = _read(folder.progress_file)
     try:
         found.pop("version")
-        progress = found.pop("progress", None)
-        return Record(**found, progress=None if progress is None else Progress(**progress))
-    except (KeyError, TypeError):
+        running = tuple(_attempt(one) for one in found.pop("running"))
+        return Record(**found, attempts=running)
+    except (AttributeError, KeyError, TypeError):
         return None
+
+
+def _attempt(found: dict[str, Any]) -> RecordedAttempt:
+    progress = found.pop("progress")
+    return RecordedAttempt(**found, progress=None if progress is None else Progress(**progress))
 
 
 def is_locked(folder: ResultsFolder) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial, Progress
 from ddp_sweep.schema import Status
@@ -62,18 +63,44 @@ class Pace:
             known = self._fitted[trial.configuration_id]
         return known * self._drift
 
-    def rest_s(self, pending: Sequence[PlannedTrial], after: PlannedTrial | None) -> float:
+    def rest_s(
+        self,
+        pending: Sequence[PlannedTrial],
+        after: PlannedTrial | None,
+        side_by_side: Mapping[int, int] | None = None,
+    ) -> float:
         """Time for trials that have not begun.
 
         Args:
             pending: In their order.
             after: What runs before them; None where workers have to be started first.
+            side_by_side: How many trials of a world size run at once; those of each world size
+                need workers of their own. Empty: one trial after another.
         """
         if not pending:
             return 0.0
+        if side_by_side:
+            return self._packed_s(pending, after, side_by_side)
         first_s = self._start_s if after is None else self.pause_s(after, pending[0])
         pauses_s = sum(self.pause_s(*pair) for pair in pairwise(pending))
         return first_s + pauses_s + sum(map(self.duration_s, pending))
+
+    def _packed_s(
+        self,
+        pending: Sequence[PlannedTrial],
+        after: PlannedTrial | None,
+        side_by_side: Mapping[int, int],
+    ) -> float:
+        total_s = 0.0
+        for world_size, group in groupby(pending, key=attrgetter("world_size")):
+            durations_s = [self.duration_s(trial) for trial in group]
+            width = side_by_side.get(world_size, 1)
+            if after is None or after.world_size != world_size:
+                total_s += self._start_s
+                # Full rounds only: even the last trial takes its whole time.
+                width = min(width, len(durations_s))
+            total_s += max(sum(durations_s) / width, max(durations_s))
+        return total_s
 
     def remaining_s(
         self,

@@ -16,6 +16,7 @@ from ddp_sweep.plan.trials import (
     configuration_ids,
     count_trials,
 )
+from ddp_sweep.plan.waves import Wave, waves
 
 __all__ = [
     "AUTO_WARMUP_FRACTION",
@@ -24,8 +25,10 @@ __all__ = [
     "MoreSeeds",
     "Plan",
     "Trial",
+    "Wave",
     "build_plan",
     "configuration_ids",
     "count_trials",
     "scaled_learning_rate",
+    "waves",
 ]

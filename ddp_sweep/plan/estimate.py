@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddp_sweep.plan.trials import Estimate, Plan, Trial
+from ddp_sweep.plan.waves import Wave
 
 __all__ = ["MeasuredSpeed", "MeasuredTrial", "predict"]
 
@@ -38,6 +39,7 @@ def predict(
     measured: Mapping[str, MeasuredTrial],
     parallel: int | None = None,
     price_per_worker_hour: float | None = None,
+    parts: Sequence[Wave] = (),
 ) -> Estimate:
     """Add up the trials of a plan: those of measured configurations, and others by their samples.
 
@@ -52,11 +54,14 @@ def predict(
         parallel: Workers that can be faster than one, as a machine has so many cores; None for
             no limit.
         price_per_worker_hour: None where there is no price.
+        parts: The same trials by waves, where several run at once; what slows them down beside
+            each other is not known and left out.
 
     Returns:
         Unknown figures are None: a single trial that nothing is known of makes the sum unknown.
     """
-    worker_s, wall_s = 0.0, 0.0
+    worker_s = 0.0
+    walls_s: dict[str, float] = {}
     for trial in plan.trials:
         known = measured.get(trial.configuration_id)
         if known is None:
@@ -64,14 +69,25 @@ def predict(
         if known is None:
             return Estimate(trials=len(plan.trials))
         worker_s += trial.world_size * known.busy_s
-        wall_s += known.wall_s
+        walls_s[trial.trial_id] = known.wall_s
     hours = worker_s / 3600
     return Estimate(
         trials=len(plan.trials),
         worker_hours=hours,
-        wall_s=wall_s,
+        wall_s=_wall_s(walls_s, parts or (Wave(trials=plan.trials, side_by_side=1),)),
         cost=None if price_per_worker_hour is None else hours * price_per_worker_hour,
     )
+
+
+def _wall_s(walls_s: Mapping[str, float], parts: Sequence[Wave]) -> float | None:
+    """Time of waves one after another; None where it is not known how many trials run at once."""
+    total_s = 0.0
+    for wave in parts:
+        if wave.side_by_side is None:
+            return None
+        each_s = [walls_s[trial.trial_id] for trial in wave.trials]
+        total_s += max(sum(each_s) / wave.side_by_side, max(each_s, default=0.0))
+    return total_s
 
 
 def _by_speed(

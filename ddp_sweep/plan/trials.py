@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from ddp_sweep.plan.configuration import (
@@ -124,7 +125,8 @@ def build_plan(
 
     One block a seed; within it the configurations stand in an order that a hash of the seed and
     their ids gives, so a drift of the machine favours none of them. The same sweep file always
-    gives the same plan, whatever the order of its axes.
+    gives the same plan, whatever the order of its axes. Where trials run side by side, those of
+    fewer workers come first, and in this order within each number of workers.
 
     Args:
         spec: The sweep file.
@@ -156,6 +158,8 @@ def build_plan(
         for block, (seed, configurations) in enumerate(blocks)
         for position, configuration in enumerate(_shuffled(configurations, seed))
     ]
+    if spec.resources.placement == "packed":
+        trials.sort(key=attrgetter("world_size"))
     infeasible = [
         _infeasible_trial(configuration, seed, reason)
         for seed in spec.seeds

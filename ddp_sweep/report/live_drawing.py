@@ -116,7 +116,8 @@ class LiveDrawing:
     def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         view, width = self.view, options.max_width
         lines = 1 if console.height < _LOW else 2
-        most = max(1, (console.height - _LINES_BESIDE_FAILURES) // lines)
+        more = max(0, len(view.now) - 1)
+        most = max(1, (console.height - _LINES_BESIDE_FAILURES - more) // lines)
         failures = view.failures[:most]
         yield from _heading(view, width)
         if view.planned:
@@ -124,11 +125,11 @@ class LiveDrawing:
         air = [""] if console.height > _LINES_BESIDE_FAILURES else []
         if self.grid is not None:
             yield from air
-            height = console.height - _LINES_BESIDE_GRID - lines * len(failures)
+            height = console.height - _LINES_BESIDE_GRID - more - lines * len(failures)
             yield _Bounded(self.grid, height)
         yield from air
-        if view.now:
-            yield _line("now", view.now, width)
+        for number, now in enumerate(view.now):
+            yield _line("" if number else "now", now, width, lines=1 if more else 3)
         if view.front:
             colour = _SYMBOLS[view.front_quality][2] if view.front_quality else ""
             yield _line("in front", view.front, width, colour)

@@ -120,7 +120,7 @@ def _cell(cell: CellProgress, outcomes: Mapping[str, CellOutcome]) -> GridCell:
 
 def _marks(cell: CellProgress) -> Iterator[Mark]:
     for place, outcome in enumerate(cell.outcomes):
-        yield Mark.RUNNING if place == cell.running else _MARKS[outcome]
+        yield Mark.RUNNING if place in cell.running else _MARKS[outcome]
 
 
 def _count(cell: CellProgress, marks: Sequence[Mark]) -> str:

@@ -6,12 +6,13 @@ Every object has ``event`` and ``time`` (UTC, ISO 8601). The kinds, with what el
 - ``sweep_planned``: ``planned``, ``done``, ``time_left_s``
 - ``workers_starting``: ``pending``
 - ``trial_started``: ``trial``
-- ``trial_progress``, at most every five seconds: ``trial``, ``progress``, ``time_left_s``
+- ``trial_progress``, at most every five seconds for each running trial: ``trial``, ``progress``,
+  ``time_left_s``
 - ``trial_ended``: ``trial``, ``status``, ``status_detail``, ``wall_time_s``, ``again``, ``done``,
   ``planned``, ``time_left_s``
 - ``front_runner``, when it was worked out anew: ``configuration``, ``baseline``, ``speedup``,
   ``speedup_low``, ``speedup_high``, ``quality``, ``trials``
-- ``stopping``: after Ctrl-C, the running trial may end
+- ``stopping``: after Ctrl-C, what runs may end
 - ``sweep_ended``: ``interrupted``, ``done``, ``planned``
 - ``message``: ``text``, whatever else is to be said or would have been printed
 - ``finished``, the last: ``exit_code``, and as ``message`` the error that ended the run, if any
@@ -28,7 +29,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -67,7 +68,8 @@ class JsonLines:
         self._clock = clock
         self._judge: Judge | None = None
         self._progress_s = -math.inf
-        self._trial: dict[str, Any] | None = None
+        self._trials: dict[str, dict[str, Any]] = {}
+        """Those that run, by their id."""
 
     def observe(self, event: Event, overview: SweepOverview) -> None:
         """Write the lines of an event; between trials, find out who is ahead."""
@@ -89,9 +91,11 @@ class JsonLines:
                 self.write("sweep_planned", **_counts(overview), time_left_s=left_s)
             case WorkersStarting():
                 self.write("workers_starting", pending=event.pending)
-            case TrialStarted() if overview.running is not None:
-                self._trial = trial_json(overview.running.trial, event.attempt)
-                self.write("trial_started", trial=self._trial)
+            case TrialStarted():
+                found = [one.trial for one in overview.running]
+                trial = next(one for one in found if one.trial_id == event.trial_id)
+                self._trials[event.trial_id] = trial_json(trial, event.attempt)
+                self.write("trial_started", trial=self._trials[event.trial_id])
             case TrialProgressed():
                 self._tell_progress(event.progress, overview)
             case TrialEnded():
@@ -114,23 +118,24 @@ class JsonLines:
     def close(self) -> None:
         """Nothing is left behind."""
 
-    def _tell_progress(self, progress: Progress | None, overview: SweepOverview) -> None:
+    def _tell_progress(self, heard: Mapping[str, Progress], overview: SweepOverview) -> None:
         now_s = self._clock()
-        if progress is None or now_s - self._progress_s < _PROGRESS_EVERY_S:
+        if not heard or now_s - self._progress_s < _PROGRESS_EVERY_S:
             return
         self._progress_s = now_s
-        self.write(
-            "trial_progress",
-            trial=self._trial,
-            progress=progress_json(progress),
-            time_left_s=overview.time_left_s,
-        )
+        for trial_id in self._trials.keys() & heard.keys():
+            self.write(
+                "trial_progress",
+                trial=self._trials[trial_id],
+                progress=progress_json(heard[trial_id]),
+                time_left_s=overview.time_left_s,
+            )
 
     def _tell_end(self, event: TrialEnded, overview: SweepOverview) -> None:
         attempt = event.attempt
         self.write(
             "trial_ended",
-            trial=self._trial,
+            trial=self._trials.pop(attempt.trial_id, None),
             status=attempt.status,
             status_detail=attempt.status_detail,
             wall_time_s=attempt.wall_time_s,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ddp_sweep.live import FailureGroup, SweepOverview
+from ddp_sweep.live.overview import RunningTrial
 from ddp_sweep.live.wording import STATUS_WORDS, clock_text, duration_text, progress_text
 from ddp_sweep.report.front_runner import FrontRunner, Quality
 from ddp_sweep.report.live_grid import GridView, view_grid
@@ -13,6 +14,7 @@ from ddp_sweep.report.live_grid import GridView, view_grid
 __all__ = ["LiveView", "view_live"]
 
 _MOST_FAILURES = 4
+_MOST_RUNNING = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,8 @@ class LiveView:
     time: str
     """Since the run began, and how much is left."""
     grid: GridView | None
-    now: str
-    """What runs."""
+    now: tuple[str, ...]
+    """What runs, a line each."""
     front: str | None
     """Who is ahead."""
     front_quality: Quality | None
@@ -46,18 +48,17 @@ def view_live(
         front: Who is ahead, where that is known.
         grid: Of the same cells and front runner, where it is there already.
     """
-    running = overview.running
-    fraction = running.progress.fraction if running and running.progress else None
+    fractions = [one.progress.fraction for one in overview.running if one.progress]
     if grid is None and overview.cells:
         outcomes = {} if front is None else front.cells
         grid = view_grid(overview.cells, overview.batch_axis, outcomes)
     return LiveView(
         heading=_heading(overview),
-        done=overview.done + min(fraction or 0.0, 1.0),
+        done=overview.done + sum(min(one or 0.0, 1.0) for one in fractions),
         planned=overview.planned,
         time=_time(overview),
         grid=grid,
-        now=_now(overview),
+        now=tuple(_now(overview)),
         # At the end the ranking follows, which says more.
         front=None if front is None or overview.stage == "ended" else _front(front),
         front_quality=None if front is None else front.quality,
@@ -80,18 +81,27 @@ def _time(overview: SweepOverview) -> str:
     return ", ".join(parts)
 
 
-def _now(overview: SweepOverview) -> str:
-    running = overview.running
-    if running is None and overview.left == 0 and overview.stage == "running":
-        return "letting the workers go"
-    if running is None:
-        return _IDLE.get(overview.stage, "")
-    trial = running.trial
-    again = f" (attempt {running.attempt})" if running.attempt > 1 else ""
-    text = f"{trial.name}, seed {trial.seed}{again}: {progress_text(trial, running.progress)}"
+def _now(overview: SweepOverview) -> Iterator[str]:
+    if not overview.running:
+        if overview.left == 0 and overview.stage == "running":
+            yield "letting the workers go"
+        elif overview.stage in _IDLE:
+            yield _IDLE[overview.stage]
+        return
+    shown = overview.running[:_MOST_RUNNING]
+    texts = [_running(one) for one in shown]
+    if len(shown) < len(overview.running):
+        texts[-1] += f"; and {len(overview.running) - len(shown)} more"
     if overview.stage == "stopping":
-        text += "; stopping after it, Ctrl-C again stops at once"
-    return text
+        what = "it" if len(overview.running) == 1 else "these"
+        texts[-1] += f"; stopping after {what}, Ctrl-C again stops at once"
+    yield from texts
+
+
+def _running(one: RunningTrial) -> str:
+    trial = one.trial
+    again = f" (attempt {one.attempt})" if one.attempt > 1 else ""
+    return f"{trial.name}, seed {trial.seed}{again}: {progress_text(trial, one.progress)}"
 
 
 _IDLE = {
@@ -99,7 +109,6 @@ _IDLE = {
     "starting workers": "starting workers",
     "running": "between two trials",
     "stopping": "stopping",
-    "ended": "",
 }
 
 

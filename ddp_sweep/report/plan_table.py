@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
+from ddp_sweep.plan import InfeasibleTrial, Plan, Trial, waves
 from ddp_sweep.spec import SweepSpec
 
 __all__ = ["plan_to_json", "print_plan"]
@@ -38,8 +38,18 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, spec: SweepSpec, console: Console, prediction: str) -> None:
-    """A row for each configuration, their order, what cannot run, and the time it will take."""
+def print_plan(
+    plan: Plan, spec: SweepSpec, console: Console, prediction: str, capacity: int | None = None
+) -> None:
+    """A row for each configuration, their order, what cannot run, and the time it will take.
+
+    Args:
+        plan: Of the sweep.
+        spec: The sweep file.
+        console: Where to print.
+        prediction: What to say of the time and cost.
+        capacity: Workers that can run at once; None where that is not known.
+    """
     runnable, refused = _once(plan.trials), _once(plan.infeasible)
     console.print(
         f"[bold]{spec.name}[/bold]: {_counted(len(plan.trials), 'trial')} = "
@@ -47,11 +57,16 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console, prediction: str) -
     )
     if runnable:
         console.print(_configurations(runnable, list(spec.sweep.axes)))
-        console.print(
-            f"Order: {_counted(len(spec.seeds), 'block')}, one for each of the seeds "
-            f"{_shortened(spec.seeds)}. A block runs every configuration once, in an order of its "
-            "own, so that a drift of the machine favours none. Every trial in order: --format json"
-        )
+        if spec.resources.placement == "packed":
+            for line in _waves(plan, capacity):
+                console.print(line)
+        else:
+            console.print(
+                f"Order: {_counted(len(spec.seeds), 'block')}, one for each of the seeds "
+                f"{_shortened(spec.seeds)}. A block runs every configuration once, in an order of "
+                "its own, so that a drift of the machine favours none. Every trial in order: "
+                "--format json"
+            )
         if spec.quality.confirm_seeds:
             console.print(
                 "After these, confirming runs: "
@@ -62,6 +77,20 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console, prediction: str) -
         console.print()
         console.print(_refusals(refused, list(spec.sweep.axes)))
     console.print(Text(prediction))
+
+
+def _waves(plan: Plan, capacity: int | None) -> Iterator[str]:
+    """Placement packed: what runs side by side with what, and what that means."""
+    yield (
+        "Order: one number of workers at a time, its trials side by side. Times taken beside "
+        "others give no speedup; quality is judged as ever. Every trial in order: --format json"
+    )
+    for number, wave in enumerate(waves(plan.trials, "packed", capacity), start=1):
+        at_once = wave.side_by_side
+        how = "as many at a time as fit" if at_once is None else f"{at_once} at a time"
+        trials = _counted(len(wave.trials), "trial")
+        workers = _counted(wave.world_size, "worker")
+        yield f"  wave {number}: {trials} of {workers}, {how}"
 
 
 def _identity(trial: AnyTrial) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.plan import Plan, Trial, Wave
 from ddp_sweep.plan.estimate import MeasuredTrial, predict
 from ddp_sweep.report.durations import duration
 from ddp_sweep.results import ResultsFolder
@@ -40,6 +40,7 @@ def with_prediction(
     lengths: Callable[[Trial], tuple[int, int]],
     parallel: int | None,
     price_per_worker_hour: float | None,
+    parts: Sequence[Wave] = (),
 ) -> Plan:
     """The plan with an estimate, unknown where neither trials nor a try-out tell.
 
@@ -50,6 +51,7 @@ def with_prediction(
         lengths: Samples in the training and in the validation set of a trial.
         parallel: Workers that can be faster than one on this machine; None for no limit.
         price_per_worker_hour: None where there is no price.
+        parts: The trials by waves, where several run at once.
     """
     estimate = predict(
         plan,
@@ -58,14 +60,21 @@ def with_prediction(
         measured=finished,
         parallel=parallel,
         price_per_worker_hour=price_per_worker_hour,
+        parts=parts,
     )
     return replace(plan, estimate=estimate)
 
 
-def prediction_text(plan: Plan, finished: Mapping[str, MeasuredTrial], sweep_file: str) -> str:
+def prediction_text(
+    plan: Plan,
+    finished: Mapping[str, MeasuredTrial],
+    sweep_file: str,
+    *,
+    side_by_side: bool = False,
+) -> str:
     """One or two sentences: the prediction and what it rests on, or how to get one."""
     estimate = plan.estimate
-    if estimate.wall_s is None or estimate.worker_hours is None:
+    if estimate.worker_hours is None:
         return (
             "Expected time and cost: not known yet; a prediction needs what this measures: "
             f"ddp-sweep try {sweep_file}"
@@ -83,6 +92,13 @@ def prediction_text(plan: Plan, finished: Mapping[str, MeasuredTrial], sweep_fil
             basis = f"from finished trials for {measured} configurations, else {basis}"
     cost = "" if estimate.cost is None else f", at a cost of {estimate.cost:.3g}"
     return (
-        f"Predicted: {duration(estimate.wall_s)} for the trials one after another, "
+        f"Predicted: {_wall(estimate.wall_s, side_by_side)}"
         f"{estimate.worker_hours:.2g} worker-hours{cost}; {basis}."
     )
+
+
+def _wall(wall_s: float | None, side_by_side: bool) -> str:
+    if wall_s is None:  # how many run side by side depends on the cluster
+        return ""
+    how = "side by side" if side_by_side else "one after another"
+    return f"{duration(wall_s)} for the trials {how}, "

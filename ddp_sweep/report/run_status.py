@@ -16,14 +16,13 @@ from ddp_sweep.errors import ResultsError
 from ddp_sweep.live import (
     BatchAxis,
     Connecting,
-    PlannedTrial,
     SweepOverview,
     SweepPlanned,
     Tracker,
     TrialProgressed,
     TrialStarted,
 )
-from ddp_sweep.live.record import Record, is_locked, read_plan, read_record
+from ddp_sweep.live.record import Record, RecordedPlan, is_locked, read_plan, read_record
 from ddp_sweep.live.trials import past_attempts, planned
 from ddp_sweep.live.wording import STATUS_WORDS, duration_text
 from ddp_sweep.plan import build_plan, count_trials
@@ -79,7 +78,6 @@ class RunStatus:
 
     def to_json(self) -> dict[str, Any]:
         """As ``ddp-sweep status --format json`` prints it: JSON types only."""
-        running = self.overview.running
         return {
             "folder": self.folder,
             "planned": self.planned,
@@ -89,10 +87,10 @@ class RunStatus:
             "left": self.left,
             "predicted_left_s": self.predicted_left_s,
             "runs": self.runs,
-            "running": None
-            if running is None
-            else trial_json(running.trial, running.attempt)
-            | {"progress": progress_json(running.progress)},
+            "running": [
+                trial_json(one.trial, one.attempt) | {"progress": progress_json(one.progress)}
+                for one in self.overview.running
+            ],
             "cells": [
                 {
                     "world_size": cell.world_size,
@@ -127,7 +125,8 @@ def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunS
     if results.spec is None and not folder.trials.is_dir():
         raise ResultsError(f"{folder.path} is no results folder: no sweep was run in it")
     runs, record = is_locked(folder), read_record(folder)
-    trials, axis = _planned(results)
+    plan = _planned(results)
+    trials = plan.trials
     past = past_attempts(results.trials)
     last = {one.trial_id: one for one in sorted(past, key=lambda one: one.attempt)}
     pending = frozenset(
@@ -138,11 +137,21 @@ def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunS
     )
     tracker = Tracker(clock, running=runs)
     tracker.apply(Connecting(sweep=_name(results), folder=folder.path))
-    tracker.apply(SweepPlanned(trials=trials, pending=pending, past=past, batch_axis=axis))
-    running = record.running({one.trial_id: one for one in trials}) if runs and record else None
-    if running is not None and running.trial.trial_id in pending:
-        tracker.apply(TrialStarted(trial_id=running.trial.trial_id, attempt=running.attempt))
-        tracker.apply(TrialProgressed(progress=running.progress))
+    tracker.apply(
+        SweepPlanned(
+            trials=trials,
+            pending=pending,
+            past=past,
+            batch_axis=plan.batch_axis,
+            side_by_side=plan.side_by_side,
+        )
+    )
+    for one in record.running({one.trial_id: one for one in trials}) if runs and record else ():
+        trial_id = one.trial.trial_id
+        if trial_id in pending:
+            tracker.apply(TrialStarted(trial_id=trial_id, attempt=one.attempt))
+            heard = {} if one.progress is None else {trial_id: one.progress}
+            tracker.apply(TrialProgressed(progress=heard))
     stage = "stopped" if not runs else "running" if record is None else record.stage
     return RunStatus(
         folder=str(folder.path),
@@ -157,17 +166,18 @@ def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunS
     )
 
 
-def _planned(results: Results) -> tuple[tuple[PlannedTrial, ...], BatchAxis]:
+def _planned(results: Results) -> RecordedPlan:
     """The trials as the last run planned them; without such a file, those of the sweep file."""
     known = read_plan(results.folder)
     if known is not None:
         return known
     if results.spec is None:
-        return (), BatchAxis.GLOBAL
+        return RecordedPlan(trials=(), batch_axis=BatchAxis.GLOBAL)
     spec = parse_spec(results.spec, source=str(results.folder.spec_file))
     plan = build_plan(spec, capacity=None, train_lengths=_ANY_LENGTH, more_seeds=results.added)
     by_worker = spec.sweep.per_worker_batch_size is not None
-    return planned(plan), BatchAxis.PER_WORKER if by_worker else BatchAxis.GLOBAL
+    axis = BatchAxis.PER_WORKER if by_worker else BatchAxis.GLOBAL
+    return RecordedPlan(trials=planned(plan), batch_axis=axis)
 
 
 def _added(results: Results) -> dict[str, int]:

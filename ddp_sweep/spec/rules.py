@@ -144,8 +144,3 @@ def _not_built_yet(raw: Mapping[Any, Any]) -> Iterator[Problem]:
             ("resources", "checkpoint_every_s"),
             "this version does not write checkpoints yet; allowed: null",
         )
-    if _section(raw, "resources").get("placement") == "packed":
-        yield (
-            ("resources", "placement"),
-            "this version does not run trials side by side yet; allowed: exclusive",
-        )

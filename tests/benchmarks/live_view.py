@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from live_events import attempt, began, grid, plan_event
+from live_events import attempt, began, grid, heard, plan_event
 from rich.console import Console
 
 from ddp_sweep.cluster.gang.board import ProgressBoard
-from ddp_sweep.live import Connecting, Observer, Tracker, TrialProgressed
+from ddp_sweep.live import Connecting, Observer, Tracker
 from ddp_sweep.live.lines import PlainLines
 from ddp_sweep.live.record import write_record
 from ddp_sweep.report.live_json import JsonLines
@@ -57,7 +57,7 @@ def beat_s(observer: Observer, sizes: tuple[int, ...], batches: int, seeds: int)
         began_s = time.process_time()
         for number in range(BEATS):
             board.note(edge | {"samples": 10 * number, "optimizer_step": number})
-            event = TrialProgressed(progress=board.read(trials[half].trial_id, 1))
+            event = heard(trials[half], board.read(trials[half].trial_id, 1))
             tracker.apply(event)
             observer.observe(event, tracker.overview())
             if number % RECORD_EVERY == 0:

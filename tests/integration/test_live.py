@@ -31,8 +31,8 @@ class Watcher:
         self.events.append(event)
         self.overviews.append(overview)
         # Nothing but this lets the trial go on.
-        progress = event.progress if isinstance(event, TrialProgressed) else None
-        if progress is not None and progress.stage == "begun":
+        heard = event.progress.values() if isinstance(event, TrialProgressed) else ()
+        if any(progress.stage == "begun" for progress in heard):
             self.status = run_status(load_results(self.folder)).to_json()
             (self.gate / "go").touch()
             raise ValueError("broken view")
@@ -65,7 +65,7 @@ def test_a_running_trial_is_seen_and_a_view_that_breaks_does_not_end_the_sweep(
     started = [event for event in watcher.events if isinstance(event, TrialStarted)]
     assert watcher.status is not None
     assert watcher.status["runs"] is True
-    assert watcher.status["running"]["trial_id"] == started[-1].trial_id
+    assert [one["trial_id"] for one in watcher.status["running"]] == [started[-1].trial_id]
     assert (watcher.status["planned"], watcher.status["by_status"].get("failed")) == (2, None)
     after = run_status(load_results(folder)).to_json()
-    assert (after["runs"], after["running"], after["left"]) == (False, None, 0)
+    assert (after["runs"], after["running"], after["left"]) == (False, [], 0)

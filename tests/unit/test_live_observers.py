@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from live_events import Clock, began, ended, followed, grid, plan_event, training
+from live_events import Clock, began, ended, followed, grid, heard, plan_event, training
 from rich.console import Console
 from trials_frame import Cell, rows, write_folder
 
@@ -26,7 +26,6 @@ from ddp_sweep.live import (
     Observer,
     Stopping,
     SweepEnded,
-    TrialProgressed,
     WorkersStarting,
 )
 from ddp_sweep.report.front_runner import Judge, Quality, front_runner
@@ -60,14 +59,14 @@ def story(folder: Path) -> list[Event]:
     first, second = TRIALS[:2]
     return [
         Connecting(sweep="digits", folder=folder),
-        TrialProgressed(progress=None),
+        heard(first, None),
         plan_event(TRIALS),
         WorkersStarting(pending=6),
         began(first),
-        TrialProgressed(progress=training()),
+        heard(first, training()),
         ended(first, again=True, status="worker_died", seconds=None),
         began(first, 2),
-        TrialProgressed(progress=training(train_loss=math.nan)),
+        heard(first, training(train_loss=math.nan)),
         ended(first),
         began(second),
         Notice(text="one more round"),

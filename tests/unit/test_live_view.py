@@ -9,11 +9,22 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from live_events import Clock, attempt, began, ended, followed, grid, plan_event, training, trial
+from live_events import (
+    Clock,
+    attempt,
+    began,
+    ended,
+    followed,
+    grid,
+    heard,
+    plan_event,
+    training,
+    trial,
+)
 from rich.cells import cell_len
 from rich.console import Console
 
-from ddp_sweep.live import BatchAxis, Event, Stopping, SweepEnded, SweepOverview, TrialProgressed
+from ddp_sweep.live import BatchAxis, Event, Stopping, SweepEnded, SweepOverview
 from ddp_sweep.report.front_runner import CellOutcome, FrontRunner, Quality
 from ddp_sweep.report.live_drawing import LiveDrawing
 from ddp_sweep.report.live_grid import Mark, view_grid
@@ -46,7 +57,7 @@ def midway(extra: tuple[Event, ...] = ()) -> SweepOverview:
         detail = "rank 3:\nRuntimeError: can't allocate 12 GB" if failed else None
         status = "out_of_memory" if failed else "succeeded"
         events += [began(one), ended(one, status=status, status_detail=detail)]
-    events += [began(TRIALS[20]), TrialProgressed(progress=training()), *extra]
+    events += [began(TRIALS[20]), heard(TRIALS[20], training()), *extra]
     return followed(events, Clock(1000.0))
 
 
@@ -74,7 +85,7 @@ def test_the_view_says_how_far_it_is_and_what_runs() -> None:
     # 24 trials of 10 s, and two fifths of the running one.
     assert view.time == "0:00, about 4.1 min left"
     assert view.now == (
-        "1 worker x 128, seed 2: training, epoch 2.4 of 4, loss 0.25, 4,120 samples/s"
+        "1 worker x 128, seed 2: training, epoch 2.4 of 4, loss 0.25, 4,120 samples/s",
     )
     assert view.front == (
         "2 workers x 64 (global batch 128): 1.43x [1.30, 1.57] against 1 worker x 64, "
@@ -198,21 +209,21 @@ def test_the_front_runner_in_words(front: FrontRunner, words: str) -> None:
 
 
 def test_losses_and_speeds_that_are_unknown_or_no_numbers() -> None:
-    nan = TrialProgressed(progress=training(train_loss=math.nan, samples_per_s=None))
+    nan = heard(TRIALS[20], training(train_loss=math.nan, samples_per_s=None))
     view = view_live(midway((nan,)), None)
-    assert view.now.endswith("epoch 2.4 of 4, loss is no number")
+    assert view.now[0].endswith("epoch 2.4 of 4, loss is no number")
     counted = training(samples=1500, budget=64000, train_loss=None, samples_per_s=None)
     only_samples = trial(1, 32, 7, epochs=None, trial_id="samples")
-    events = [plan_event([only_samples]), began(only_samples), TrialProgressed(progress=counted)]
-    assert view_live(followed(events), None).now.endswith("training, 1,500 of 64,000 samples")
+    events = [plan_event([only_samples]), began(only_samples), heard(only_samples, counted)]
+    assert view_live(followed(events), None).now[0].endswith("training, 1,500 of 64,000 samples")
 
 
 def test_stopping_and_the_end_are_said() -> None:
-    assert "stopping after it" in view_live(midway((Stopping(),)), None).now
+    assert "stopping after it" in view_live(midway((Stopping(),)), None).now[0]
     over = view_live(midway((SweepEnded(interrupted=False),)), FRONT)
     # The ranking is printed next.
-    assert (over.now, over.front, over.time) == ("", None, "0:00")
-    assert view_live(followed([]), None).now == "connecting to the cluster"
+    assert (over.now, over.front, over.time) == ((), None, "0:00")
+    assert view_live(followed([]), None).now == ("connecting to the cluster",)
 
 
 def test_markup_in_names_and_messages_is_text() -> None:

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from live_events import Clock, began, ended, followed, grid, plan_event, training
+from live_events import Clock, began, ended, followed, grid, heard, plan_event, training
 from rich.console import Console
 from trials_frame import Cell, rows, write_folder
 
 from ddp_sweep.cluster.driver.ledger import locked
-from ddp_sweep.live import Event, SweepEnded, TrialProgressed
+from ddp_sweep.live import Event, SweepEnded
 from ddp_sweep.live.record import write_plan, write_record
 from ddp_sweep.report.run_status import print_status, run_status
 from ddp_sweep.results import ResultsFolder, load_results
@@ -40,7 +40,7 @@ def leave(folder: ResultsFolder, *more: Event) -> None:
     events: list[Event] = [plan]
     for one in TRIALS[:4]:
         events += [began(one), ended(one)]
-    events += [began(TRIALS[4]), TrialProgressed(progress=training(samples=500)), *more]
+    events += [began(TRIALS[4]), heard(TRIALS[4], training(samples=500)), *more]
     write_plan(folder, plan)
     write_record(folder, followed(events, Clock(1000.0)), now_s=1000.0, resume_command=COMMAND)
 
@@ -59,8 +59,7 @@ def test_while_a_run_goes_on_it_says_what_the_run_itself_shows(folder: ResultsFo
         text = printed(folder)
 
     assert (status.ended, status.planned, status.left) == (4, 8, 4)
-    running = status.overview.running
-    assert running is not None and running.trial.trial_id == TRIALS[4].trial_id
+    assert [one.trial for one in status.overview.running] == [TRIALS[4]]
     # Half of the running one and three more.
     assert status.predicted_left_s == 6 + 3 * 12
     for words in (
@@ -77,7 +76,7 @@ def test_after_a_crash_nothing_runs_and_how_to_go_on(folder: ResultsFolder) -> N
     text = printed(folder)
 
     assert not status.runs
-    assert status.overview.running is None
+    assert status.overview.running == ()
     assert status.predicted_left_s == 4 * 12
     assert "▶" not in text
     assert "the last run broke off about 10 s ago, without having been stopped" in text
@@ -143,10 +142,11 @@ def test_as_json(folder: ResultsFolder, held: bool) -> None:
         for size in (1, 2)
     ]
     if held:
-        assert known["running"]["trial_id"] == "w1b64s2"
-        assert known["running"]["progress"]["samples"] == 500
+        [running] = known["running"]
+        assert running["trial_id"] == "w1b64s2"
+        assert running["progress"]["samples"] == 500
     else:
-        assert known["running"] is None
+        assert known["running"] == []
     assert known["front_runner"]["trials"] == 4
 
 

@@ -236,12 +236,13 @@ def _untimed(standing: Standing) -> Iterator[Finding]:
     touched = np.unique(measured.configuration[measured.untimed])
     packed = (measured.runs["placement"] == "packed").any() if "placement" in measured.runs else 0
     why = "other trials ran beside it" if packed else "the workers outnumbered the cores"
+    quality = " Verdicts on quality are not touched by that." if packed else ""
     yield Finding(
         kind="packed" if packed else "oversubscribed",
         severity=Severity.WARNING,
         message=(
             f"No speedup is given for {count(len(touched), 'configuration')}, because {why}: such "
-            "times say nothing about a machine that is large enough."
+            f"times say nothing about a machine that is large enough.{quality}"
         ),
         evidence={"configurations": [standing.names[position] for position in touched[:20]]},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,22 +11,31 @@ from typing import Any, Literal
 import ray
 
 from ddp_sweep.cluster.connection.environment import cluster_variables
+from ddp_sweep.cluster.connection.growth import (
+    NO_GROWTH,
+    Growth,
+    NodeResources,
+    alive_nodes,
+    may_become,
+    node_types,
+    workers_on,
+)
 from ddp_sweep.errors import AddressError, CapacityError
 from ddp_sweep.spec import ResourceSettings, SweepSpec
+from ddp_sweep.training.host_load import usable_cores
 
-__all__ = ["ClusterConnection", "NodeResources", "connect", "largest_world_size", "resolve_device"]
+__all__ = [
+    "ClusterConnection",
+    "connect",
+    "describe_nodes",
+    "largest_world_size",
+    "resolve_device",
+    "resources_per_worker",
+]
 
 _CONNECT_TIMEOUT_S = 10.0
 
 DeviceType = Literal["cpu", "cuda"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeResources:
-    """What one node offers in all, not what is free right now."""
-
-    cpus: float
-    gpus: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +45,11 @@ class ClusterConnection:
     device_type: DeviceType
     """What the workers compute on."""
     capacity: int
-    """The largest world size that the cluster can hold."""
+    """The largest world size that the cluster can hold, once it has grown as far as it may."""
     nodes: tuple[NodeResources, ...]
+    """Those that are there."""
+    growth: Growth = NO_GROWTH
+    """How far it may grow."""
 
 
 @contextmanager
@@ -89,11 +101,16 @@ def largest_world_size(
     resources: ResourceSettings, nodes: Sequence[NodeResources], device_type: DeviceType
 ) -> int:
     """How many workers fit, each on one node as a whole."""
-    fits = [node.cpus // resources.cpus_per_worker for node in nodes]
+    worker = resources_per_worker(resources, device_type)
+    return sum(workers_on(node, worker) for node in nodes)
+
+
+def resources_per_worker(resources: ResourceSettings, device_type: DeviceType) -> dict[str, float]:
+    """What Ray is to reserve for one worker."""
+    asked: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if device_type == "cuda":
-        by_gpu = [node.gpus // resources.gpus_per_worker for node in nodes]
-        fits = [min(pair) for pair in zip(fits, by_gpu, strict=True)]
-    return int(sum(fits))
+        asked["GPU"] = resources.gpus_per_worker
+    return asked
 
 
 def describe_nodes(nodes: Sequence[NodeResources]) -> str:
@@ -142,10 +159,8 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
         "configure_logging": False,
     }
     if address is None:
-        # On a machine of one's own more workers than cores are allowed, and marked as such.
-        largest = max(spec.sweep.world_size)
         settings |= {
-            "num_cpus": largest * spec.resources.cpus_per_worker,
+            "num_cpus": _local_cpus(spec),
             # Without the dashboard nobody cleans up after Ray Train processes that were killed.
             "include_dashboard": True,
         }
@@ -157,18 +172,26 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
         raise _no_cluster(address, error) from error
 
 
+def _local_cpus(spec: SweepSpec) -> int:
+    """CPUs that Ray is told this machine has.
+
+    On a machine of one's own more workers than cores are allowed, and marked as such. Ray gets no
+    more than they need, unless further trials may run beside them.
+    """
+    asked = max(spec.sweep.world_size) * spec.resources.cpus_per_worker
+    return max(asked, usable_cores()) if spec.resources.placement == "packed" else asked
+
+
 def _describe(spec: SweepSpec) -> ClusterConnection:
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = tuple(_node(entry["Resources"]) for entry in listed if entry["Alive"])
-    device_type = resolve_device(spec.resources, nodes)
-    capacity = largest_world_size(spec.resources, nodes, device_type)
+    nodes, growth = alive_nodes(), node_types()
+    at_its_largest = may_become(nodes, growth)
+    device_type = resolve_device(spec.resources, at_its_largest)
+    capacity = largest_world_size(spec.resources, at_its_largest, device_type)
     if capacity == 0:
         raise CapacityError(
-            f"the cluster has {describe_nodes(nodes)}, too little for one worker of "
+            f"the cluster has {describe_nodes(at_its_largest)}, too little for one worker of "
             f"{spec.resources.cpus_per_worker} CPUs; lower cpus_per_worker or gpus_per_worker"
         )
-    return ClusterConnection(device_type=device_type, capacity=capacity, nodes=nodes)
-
-
-def _node(resources: Mapping[str, float]) -> NodeResources:
-    return NodeResources(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0))
+    return ClusterConnection(
+        device_type=device_type, capacity=capacity, nodes=nodes, growth=growth
+    )

@@ -36,7 +36,8 @@ def cluster_variables(*, start_timeout_s: float) -> dict[str, str]:
     return {
         # How fast a death is seen and a gang ends; trials do not wait for it.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout_s),
+        # Later than our own deadline, which says what was waited for.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout_s + 30),
         # 30 s otherwise, in which a hung process group is waited for.
         "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "3",
         # Each of these is work beside the trials that are timed, and we use none of it.

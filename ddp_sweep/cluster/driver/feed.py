@@ -37,7 +37,7 @@ class Feed:
         observer: Is told of every event.
         folder: Of the sweep, for the record.
         resume_command: How to go on with the sweep, for the record.
-        beat_s: Time between two looks at the running trial.
+        beat_s: Time between two looks at what runs.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Feed:
         self._recorded_s = 0.0
         self._late = False
         self.board: ProgressBoard | None = None
-        """Where the running trial tells how far it is; None while there are no workers."""
+        """Where running trials tell how far they are; None while there are no workers."""
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -115,11 +115,12 @@ class Feed:
                     dealt_with.set()
 
     def _beat(self) -> None:
-        running = self._tracker.running
-        progress = None
-        if running is not None and self.board is not None:
-            progress = self.board.read(running.trial.trial_id, running.attempt)
-        self._pass_on(TrialProgressed(progress=progress))
+        heard = {}
+        for one in self._tracker.running if self.board is not None else ():
+            progress = self.board.read(one.trial.trial_id, one.attempt)
+            if progress is not None:
+                heard[one.trial.trial_id] = progress
+        self._pass_on(TrialProgressed(progress=heard))
 
     def _pass_on(self, event: Event) -> None:
         try:

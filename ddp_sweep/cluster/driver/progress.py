@@ -13,7 +13,7 @@ from ddp_sweep.live import BatchAxis, Observer, PastAttempt, SweepPlanned
 from ddp_sweep.live.lines import PlainLines, Silence
 from ddp_sweep.live.trials import past_attempts, planned
 from ddp_sweep.live.wording import STATUS_WORDS
-from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def observer_for(progress: Progress) -> Observer:
 
 
 def plan_of(
-    spec: SweepSpec, plan: Plan, pending: Sequence[Trial], past: pd.DataFrame
+    spec: SweepSpec,
+    plan: Plan,
+    pending: Sequence[Trial],
+    past: pd.DataFrame,
+    capacity: int | None = None,
 ) -> SweepPlanned:
     """What is to run.
 
@@ -40,13 +44,18 @@ def plan_of(
         plan: All of the sweep.
         pending: The trials to run now.
         past: Trials table of the results folder.
+        capacity: Workers that can run at once; None where that is not known.
     """
+    parts = waves(pending, spec.resources.placement, capacity)
     by_worker = spec.sweep.per_worker_batch_size is not None
     return SweepPlanned(
         trials=planned(plan),
         pending=frozenset(trial.trial_id for trial in pending),
         past=past_attempts(past),
         batch_axis=BatchAxis.PER_WORKER if by_worker else BatchAxis.GLOBAL,
+        side_by_side={one.world_size: one.side_by_side or 1 for one in parts}
+        if spec.resources.placement == "packed"
+        else {},
     )
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ddp_sweep.cluster.connection.capacity import ClusterConnection, connect
+from ddp_sweep.cluster.connection.capacity import (
+    ClusterConnection,
+    connect,
+    largest_world_size,
+    resources_per_worker,
+)
 from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.connection.growth import alive_nodes
 from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
@@ -19,6 +25,7 @@ from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import (
     Connecting,
     Notice,
@@ -28,7 +35,7 @@ from ddp_sweep.live import (
     TrialStarted,
     WorkersStarting,
 )
-from ddp_sweep.plan import Plan, Trial
+from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.schema import Status
@@ -55,6 +62,8 @@ class Session:
     """Adds the seeds of a confirmation to the plan, where one is due once the sweep is done."""
     stopping: bool = False
     """Whether the user asked for an end."""
+    fell_short: str | None = None
+    """What the cluster was waited for in vain, in words; the trials it holds have run."""
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
@@ -70,8 +79,8 @@ class Session:
             interrupted = True
         finally:  # `status` tells a run that gave up from one that was killed
             # Only now that the workers are gone can no result come any more.
-            if self.schedule is not None and self.schedule.running is not None:
-                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+            for assignment in () if self.schedule is None else self.schedule.running:
+                self._recover(assignment, Status.INTERRUPTED, "the run was interrupted")
             self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
@@ -102,13 +111,46 @@ class Session:
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
-        self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
+        self.feed.tell_and_wait(
+            plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
+        )
         if not pending:
             return False
-        schedule = self.schedule = Schedule(
-            pending, ledger.attempts_made, self.spec.resources.max_attempts
-        )
-        return self._drive(schedule, pending, cluster)
+        parts = waves(pending, self.spec.resources.placement, cluster.capacity)
+        for number, wave in enumerate(parts, start=1):
+            schedule = self.schedule = Schedule(
+                wave.trials,
+                ledger.attempts_made,
+                self.spec.resources.max_attempts,
+                wave.side_by_side or 1,
+            )
+            try:
+                interrupted = self._drive(schedule, wave.trials, cluster)
+            except CapacityError as error:
+                smaller = self._what_it_became(cluster, error, min(t.world_size for t in pending))
+                return self._run_those(choose, smaller, only_failed=only_failed)
+            if interrupted:
+                return True
+            if self.stopping:
+                return number < len(parts)
+        return False
+
+    def _what_it_became(
+        self, cluster: ClusterConnection, error: CapacityError, least: int
+    ) -> ClusterConnection:
+        """The cluster as it is, where it did not grow but holds some of the trials.
+
+        Raises:
+            CapacityError: The given one, where there is nothing to be gained by going on.
+        """
+        nodes = alive_nodes()
+        fits = largest_world_size(self.spec.resources, nodes, cluster.device_type)
+        if not cluster.growth.types or not least <= fits < cluster.capacity:
+            raise error
+        self.fell_short = str(error)
+        said = f"{error}; going on with the trials of up to {fits} workers"
+        self.feed.tell(Notice(text=said))
+        return replace(cluster, nodes=nodes, capacity=fits)
 
     def _drive(
         self,
@@ -178,8 +220,10 @@ class Session:
     ) -> LaneBlueprint:
         spec, plan = self.spec, self.plan
         assert plan is not None
-        # All of the plan and not only what is pending: a resumed sweep measures as the first did.
-        world_sizes = tuple(sorted({trial.world_size for trial in plan.trials}))
+        # All that share workers and not only what is pending: a resumed sweep measures as the
+        # first did.
+        shared = plan.trials if spec.resources.placement == "exclusive" else pending
+        world_sizes = tuple(sorted({trial.world_size for trial in shared}))
         requests = tuple(
             TrialRequest(
                 trial=trial,
@@ -202,10 +246,11 @@ class Session:
                 workload_options=_each_once(trial.workload_options for trial in pending),
             ),
             worker_factory=self.worker_factory,
-            resources_per_worker=_resources_per_worker(spec, cluster),
+            resources_per_worker=resources_per_worker(spec.resources, cluster.device_type),
             placement_strategy=spec.resources.placement_strategy.upper(),
             start_timeout_s=spec.resources.start_timeout_s,
             stall_timeout_s=spec.resources.stall_timeout_s,
+            growth=cluster.growth,
             storage=scratch,
         )
         return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
@@ -213,10 +258,3 @@ class Session:
 
 def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
     return tuple({canonical_json(dict(variant)): variant for variant in options}.values())
-
-
-def _resources_per_worker(spec: SweepSpec, cluster: ClusterConnection) -> dict[str, float]:
-    resources: dict[str, float] = {"CPU": spec.resources.cpus_per_worker}
-    if cluster.device_type == "cuda":
-        resources["GPU"] = spec.resources.gpus_per_worker
-    return resources

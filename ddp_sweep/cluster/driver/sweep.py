@@ -32,7 +32,7 @@ from ddp_sweep.cluster.driver.settlement import refuse_other_code, settle_spec
 from ddp_sweep.cluster.driver.winner import write_winner
 from ddp_sweep.cluster.gang.sent_workload import SentWorkload
 from ddp_sweep.cluster.gang.serving import WorkerFactory
-from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.errors import CapacityError, DdpSweepError
 from ddp_sweep.live import Observer
 from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
@@ -192,6 +192,12 @@ def _outcome(
     if idle is None and session.ran == 0 and not (interrupted or ledger.pending(plan.trials)):
         text = nothing_ran(plan)  # what is infeasible here might have fitted now
     exit_code = _exit_code(ledger.endings(plan))
+    if session.fell_short is not None:
+        exit_code = CapacityError.exit_code
+        text += (
+            f". The larger trials could not run: {session.fell_short}. The same command runs them "
+            "once there is room"
+        )
     if interrupted:
         exit_code = _INTERRUPTED_EXIT_CODE
         text = f"Interrupted; {text}. To go on: {resume_command}"

@@ -8,9 +8,12 @@ from typing import Any
 
 import psutil
 import ray
+import torch.distributed as dist
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks import DatasetsCallback
+
+from ddp_sweep.cluster.gang.rank_order import rank_order
 
 __all__ = ["LeanTorchTrainer", "NodeTorchConfig", "interface_of"]
 
@@ -34,10 +37,38 @@ def _choose_interface() -> None:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
 
 
+class _Reordered:
+    """A worker group whose worker number i is another one's number ``order[i]``."""
+
+    def __init__(self, worker_group: BaseWorkerGroup, order: list[int]) -> None:
+        self._group = worker_group
+        self._order = order
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a worker group has
+        return getattr(self._group, name)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def execute_single(self, worker_index: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        return self._group.execute_single(self._order[worker_index], *arguments, **named)
+
+    def execute_single_async(self, worker_index: int, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        return self._group.execute_single_async(self._order[worker_index], *arguments, **named)
+
+
+def _tell_rank() -> None:
+    # Ray Train has set its own number of the worker, before there was a process group.
+    os.environ["RANK"] = str(dist.get_rank())
+
+
 class _NodeTorchBackend(_BACKEND):  # type: ignore[misc, valid-type]
-    def on_start(self, worker_group: BaseWorkerGroup, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: BaseWorkerGroup, backend_config: NodeTorchConfig) -> None:
         worker_group.execute(_choose_interface)
-        super().on_start(worker_group, backend_config)
+        nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]
+        order = rank_order(nodes, spread=backend_config.spread)
+        super().on_start(_Reordered(worker_group, order), backend_config)
+        worker_group.execute(_tell_rank)
 
 
 @dataclass
@@ -46,7 +77,13 @@ class NodeTorchConfig(TorchConfig):
 
     Gloo and NCCL otherwise take the interface that the host's own name resolves to. On hosts
     where that is loopback, ranks on two nodes look for each other at 127.0.0.1.
+
+    The ranks of the process group are in the order of :func:`rank_order` and not those that Ray
+    Train has given its workers: ask torch.
     """
+
+    spread: bool = False
+    """Whether the first ranks are to lie on as many nodes as possible; else on as few."""
 
     @property
     def backend_cls(self) -> type[Any]:

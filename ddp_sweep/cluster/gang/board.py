@@ -1,7 +1,7 @@
-"""The last progress of the running trial, on its way from the ranks to the driver.
+"""The last progress of what runs, on its way from the ranks to the driver.
 
 The mailbox of a gang and the driver live on the same node, so a small file in the scratch folder
-does: nobody is asked anything, and the workers notice nothing of it.
+does, one for each group of workers: nobody is asked, and the workers notice nothing of it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,36 @@ __all__ = ["ProgressBoard"]
 
 _INTERVAL_S = 0.4
 """Least time between two writings, for progress within a trial."""
-_FILE = "progress.json"
+_FILE = "progress-{}.json"
 
 
 class ProgressBoard:
     """Writes progress down, within a stage a few times a second at most, and reads it.
 
     Args:
-        folder: Scratch folder that writer and reader share.
+        folder: Scratch folder that writers and reader share.
         clock: The time of day in seconds since 1970.
+        group: Name of the writer, unlike that of any other who uses the folder now.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._file = folder / _FILE
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.time, *, group: str = "all"
+    ) -> None:
+        self._folder = folder
+        self._file = folder / _FILE.format(group)
         self._clock = clock
         self._written_s = 0.0
         self._key: str | None = None
         self._newest = Progress(stage="starting workers", at_s=clock())
 
-    def workers_starting(self) -> None:
-        """New workers are on their way."""
-        self._newest = Progress(stage="starting workers", at_s=self._clock())
+    def workers_starting(self, waits_for: str | None = None) -> None:
+        """New workers are on their way.
+
+        Args:
+            waits_for: What keeps them from starting, in words.
+        """
+        stage = "starting workers" if waits_for is None else waits_for
+        self._newest = Progress(stage=stage, at_s=self._clock())
         self._key = None
         self._write()
 
@@ -62,14 +71,17 @@ class ProgressBoard:
             self._write()
 
     def read(self, trial_id: str, attempt: int) -> Progress | None:
-        """The newest of an attempt, or that workers are starting; None where there is none."""
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-            key = found.pop("key")
-            progress = Progress(**found)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return progress if key in (None, _key(trial_id, attempt)) else None
+        """The newest of an attempt, or that workers are starting; None where there is none.
+
+        An attempt that no group of workers says anything of waits for one that is starting.
+        """
+        found = [_read(file) for file in self._folder.glob(_FILE.format("*"))]
+        known = [pair for pair in found if pair is not None]
+        for wanted in (_key(trial_id, attempt), None):
+            told = [progress for key, progress in known if key == wanted]
+            if told:
+                return max(told, key=lambda progress: progress.at_s)
+        return None
 
     def _write(self) -> None:
         self._written_s = self._clock()
@@ -79,6 +91,14 @@ class ProgressBoard:
             text = json.dumps({"key": self._key, **asdict(self._newest)})
             partial.write_text(text, encoding="utf-8")
             partial.replace(self._file)
+
+
+def _read(file: Path) -> tuple[str | None, Progress] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found.pop("key"), Progress(**found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _key(trial_id: str, attempt: int) -> str:

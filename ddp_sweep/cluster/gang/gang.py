@@ -7,9 +7,12 @@ the gang is closed. A trial of a smaller world size runs on the first ranks whil
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
@@ -18,6 +21,7 @@ import ray.train
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ddp_sweep.cluster.connection.growth import alive_nodes, missing
 from ddp_sweep.cluster.gang.backend import LeanTorchTrainer, NodeTorchConfig
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.deaths import deaths, first_line
@@ -33,6 +37,8 @@ _PEER_GRACE_S = 1.0
 """For peers of a rank that raised, to tell what they saw."""
 _DEATH_GRACE_S = 10.0
 """For Ray to notice a death, after ranks have lost a peer that said nothing."""
+_LOOK_S = 2.0
+"""Between two looks at what a cluster lacks, while workers do not start."""
 _ABORT_STEP_S = 5.0
 """For each step of an abort to take effect before the next, harsher one."""
 
@@ -71,18 +77,36 @@ class Gang:
         self._mailbox = (
             ray.remote(Mailbox)
             .options(num_cpus=0, scheduling_strategy=here)
-            .remote(settings.world_size, board=ProgressBoard(settings.storage))
+            .remote(settings.world_size, board=ProgressBoard(settings.storage, group=_here()))
         )
         self._fit = self._start_fit()
-        started = self._ask(self._mailbox.collect_start.remote(settings.start_timeout_s))
+        started, lacking = self._wait_for_start()
         self._members = started.members
         self._processes = _processes_here(started.members)
         if started.complete and not started.failures and not started.gang_ended:
             return None
         if started.silent_s is not None:
             detail = f"{STALLED}the workers did not start within {started.silent_s:.0f} s"
+            if lacking is not None:
+                detail += f"; the cluster still lacks {lacking}"
             return Failure(status=Status.TIMED_OUT, detail=detail)
         return judge(self._evidence(started))
+
+    def _wait_for_start(self) -> tuple[Collected, str | None]:
+        """Wait for the workers, and tell what of the cluster is waited for; that at the end."""
+        settings = self._settings
+        gives_up = datetime.now() + timedelta(seconds=settings.start_timeout_s)  # noqa: DTZ005
+        began = self._mailbox.collect_start.remote(settings.start_timeout_s)
+        told: str | None = None
+        while not ray.wait([began], timeout=_LOOK_S)[0]:
+            lacking = missing(
+                alive_nodes(), settings.growth, settings.resources_per_worker, settings.world_size
+            )
+            if lacking != told:
+                told = lacking
+                text = lacking and f"waiting for {lacking}; gives up at {gives_up:%H:%M}"
+                self._mailbox.waits_for.remote(text)
+        return self._ask(began), told
 
     def run(self, request: TrialRequest) -> GangOutcome:
         """Run one attempt on the first ranks and wait for its end.
@@ -164,12 +188,17 @@ class Gang:
         error = self._fit.errors[0] if self._fit.errors else None
         return Evidence(
             failures=seen.failures,
-            deaths=deaths(error),
+            deaths=self._ranks_of(deaths(error)),
             lost_nodes=self._lost_nodes() if seen.gang_ended else {},
             silent_s=seen.silent_s,
             last_progress=seen.progress,
             gang_error=None if error is None else first_line(error),
         )
+
+    def _ranks_of(self, by_train_rank: Mapping[int, str]) -> dict[int, str]:
+        """The same by our ranks; before a rank has joined, Ray Train's number has to do."""
+        ranks = {member.train_rank: member.rank for member in self._members}
+        return {ranks.get(one, one): cause for one, cause in by_train_rank.items()}
 
     def _lost_nodes(self) -> dict[int, str]:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -180,6 +209,11 @@ class Gang:
         # Processes on other nodes: their resources are free only once they are gone, and the
         # next gang needs those.
         psutil.wait_procs(self._processes, timeout=_ABORT_STEP_S)
+
+
+def _here() -> str:
+    """This process, which has one gang at a time."""
+    return str(os.getpid())
 
 
 def _processes_here(members: tuple[Member, ...]) -> list[psutil.Process]:
@@ -209,6 +243,7 @@ def _trainer(
             backend="nccl" if use_gpu else "gloo",
             # Our own deadlines come first and know more.
             timeout_s=int(2 * max(settings.stall_timeout_s, settings.start_timeout_s)) + 60,
+            spread=settings.placement_strategy == "SPREAD",
         ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.world_size,

@@ -25,6 +25,8 @@ class Member:
     """One rank's process, as the rank itself describes it."""
 
     rank: int
+    train_rank: int
+    """Ray Train's number of the same process."""
     actor: Any
     """Handle of the actor the rank runs in; killing it ends the process."""
     controller: Any
@@ -129,6 +131,11 @@ class Mailbox:
             self._last_sign_s = self._clock()
             if self._board is not None and key is not None:
                 self._board.note(progress)
+
+    async def waits_for(self, what: str | None) -> None:
+        """Note what keeps the workers from starting, in words; None: nothing any more."""
+        if self._board is not None and not self._members:
+            self._board.workers_starting(what)
 
     async def collect_start(self, timeout_s: float) -> Collected:
         """Wait until every rank is ready, one has failed, the gang has ended, or for so long."""

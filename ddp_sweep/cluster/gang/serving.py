@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import ray
 import ray.train
+import torch.distributed as dist
 from ray.train.v2._internal.execution.context import get_train_context
 
+from ddp_sweep.cluster.connection.growth import NO_GROWTH, Growth
 from ddp_sweep.cluster.gang.mailbox import Member
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
@@ -63,6 +65,8 @@ class GangSettings:
     """Ray's name: ``PACK`` or ``SPREAD``."""
     start_timeout_s: float
     stall_timeout_s: float
+    growth: Growth = NO_GROWTH
+    """How far the cluster may grow, to say what is waited for."""
     storage: Path
     """Scratch folder for what Ray Train insists on writing."""
 
@@ -71,7 +75,8 @@ def serve(config: dict[str, Any]) -> None:
     """The train function: on every rank, serve jobs until there are no more."""
     settings: GangSettings = config["gang"]
     mailbox = config["mailbox"]
-    rank = ray.train.get_context().get_world_rank()
+    # Not Ray Train's number of this worker: see NodeTorchConfig.
+    rank = dist.get_rank()
     if not ray.get(mailbox.join.remote(_this_member(rank))):
         return
     key: str | None = None
@@ -104,6 +109,7 @@ def _this_member(rank: int) -> Member:
     context = ray.get_runtime_context()
     return Member(
         rank=rank,
+        train_rank=ray.train.get_context().get_world_rank(),
         actor=context.current_actor,
         controller=get_train_context().controller_actor,
         pid=os.getpid(),

@@ -1,7 +1,8 @@
-"""Which attempt comes next: plan order, retries in place, draining. Decides only."""
+"""Which attempts come next: plan order, retries in place, draining. Decides only."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,58 +17,94 @@ class Assignment:
     """One attempt at one trial that is to run now."""
 
     index: int
-    """Place of the trial among those of this session."""
+    """Place of the trial among those of this schedule."""
     trial: Trial
     attempt: int
 
 
 class Schedule:
-    """Hands out attempts one at a time.
+    """Hands out attempts, as many at a time as may run side by side.
 
     Args:
         trials: Trials to run, in order.
         attempts_made: Attempts at a trial in earlier sessions, by trial_id.
         max_attempts: Attempts at a trial in this session.
+        side_by_side: How many attempts may run at once.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], attempts_made: Mapping[str, int], max_attempts: int
+        self,
+        trials: Sequence[Trial],
+        attempts_made: Mapping[str, int],
+        max_attempts: int,
+        side_by_side: int = 1,
     ) -> None:
+        self.side_by_side = side_by_side
         self._trials = trials
         self._made = attempts_made
         self._max_attempts = max_attempts
-        self._index = 0
-        self._tries = 0
+        self._fresh = 0
+        """Place of the first trial that has not been handed out yet."""
+        self._again: deque[int] = deque()
+        self._tries: dict[int, int] = {}
         self._draining = False
-        self.running: Assignment | None = None
+        self._running: dict[int, Assignment] = {}
+
+    @property
+    def running(self) -> tuple[Assignment, ...]:
+        """What was handed out and has not ended, in the order of handing out."""
+        return tuple(self._running.values())
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to hand out."""
-        return self._draining or self._index >= len(self._trials)
+        """Whether nothing more will be handed out, whatever becomes of what runs."""
+        return self._draining or not (self._waiting or self._running)
+
+    @property
+    def ready(self) -> bool:
+        """Whether an attempt can be handed out now."""
+        room = len(self._running) < self.side_by_side
+        return room and self._waiting and not self._draining
 
     @property
     def remaining(self) -> int:
         """Trials that have not had their last attempt."""
-        return len(self._trials) - self._index
+        return len(self._trials) - self._fresh + len(self._again) + len(self._running)
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._again) or self._fresh < len(self._trials)
 
     def next(self) -> Assignment:
-        """The next attempt; only when nothing runs and the schedule is not finished."""
-        assert self.running is None and not self.finished
-        self._tries += 1
-        trial = self._trials[self._index]
-        attempt = self._made.get(trial.trial_id, 0) + self._tries
-        self.running = Assignment(index=self._index, trial=trial, attempt=attempt)
-        return self.running
+        """The next attempt; only when one is ready. Those to be tried again come first."""
+        assert self.ready
+        if self._again:
+            index = self._again.popleft()
+        else:
+            index = self._fresh
+            self._fresh += 1
+        self._tries[index] = self._tries.get(index, 0) + 1
+        trial = self._trials[index]
+        attempt = self._made.get(trial.trial_id, 0) + self._tries[index]
+        self._running[index] = Assignment(index=index, trial=trial, attempt=attempt)
+        return self._running[index]
 
-    def ended(self, status: str, detail: str | None) -> bool:
-        """The running attempt has ended; whether the same trial is tried again."""
-        assert self.running is not None
-        self.running = None
-        again = is_transient(status, detail) and self._tries < self._max_attempts
-        if not again:
-            self._index += 1
-            self._tries = 0
+    def ended(
+        self, assignment: Assignment, status: str, detail: str | None, *, final: bool = False
+    ) -> bool:
+        """An attempt that was running has ended; whether the same trial is tried again.
+
+        Args:
+            assignment: The attempt.
+            status: How it ended.
+            detail: More of that.
+            final: Whether another attempt is out of the question.
+        """
+        del self._running[assignment.index]
+        tries = self._tries[assignment.index]
+        again = not final and is_transient(status, detail) and tries < self._max_attempts
+        if again:
+            self._again.append(assignment.index)
         return again
 
     def drain(self) -> None:

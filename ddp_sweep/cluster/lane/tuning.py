@@ -1,7 +1,8 @@
 """Ray Tune drives the schedule: a searcher hands out attempts, a thin trainable runs them.
 
-Tune keeps one process, the lane, and gives it one attempt after another. Its own results, retries
-and checkpoints are not used: the files of the reporter are the ledger.
+Tune keeps one process, the lane, and gives it one attempt after another; where trials run side by
+side, as many lanes as the schedule hands out attempts at a time. Its own results, retries and
+checkpoints are not used: the files of the reporter are the ledger.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class LaneTrainable(tune.Trainable):
 
 
 class ScheduleSearcher(Searcher):
-    """Offers Tune what the schedule hands out, one attempt at a time.
+    """Offers Tune what the schedule hands out.
 
     Args:
         schedule: Decides what comes next.
@@ -118,33 +119,41 @@ class ScheduleSearcher(Searcher):
         self._on_start = on_start
         self._on_end = on_end
         self._recover = recover
+        self._assigned: dict[str, Assignment] = {}
+        """What runs, by the id that Tune gave it."""
 
-    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401, ARG002 - a dict, a constant or None
+    @property
+    def side_by_side(self) -> int:
+        """How many attempts may run at once."""
+        return self._schedule.side_by_side
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - a dict, a constant or None
         """The next attempt, nothing for now, or that nothing is left."""
-        if self._schedule.running is not None:
-            # Not ahead of time: a retry comes right after the attempt that failed.
-            return None
         if self._schedule.finished:
             return Searcher.FINISHED
-        assignment = self._schedule.next()
+        if not self._schedule.ready:
+            # Not ahead of time: a retry comes right after the attempt that failed.
+            return None
+        assignment = self._assigned[trial_id] = self._schedule.next()
         self._on_start(assignment)
         return {"index": assignment.index, "attempt": assignment.attempt}
 
     def on_trial_complete(
         self,
-        trial_id: str,  # noqa: ARG002
+        trial_id: str,
         result: dict[str, Any] | None = None,
         error: bool = False,
     ) -> None:
         """Take note of an attempt's end."""
-        assignment = self._schedule.running
-        assert assignment is not None
+        assignment = self._assigned.pop(trial_id)
         if error or result is None or "status" not in result:
             ended = self._recover(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
-        again = self._schedule.ended(ended.status, ended.status_detail)
-        self.fatal = _fatal(ended, again)
+        # Workers that did not start have had all the time that start_timeout_s allows.
+        final = not ended.began and ended.status == Status.TIMED_OUT
+        again = self._schedule.ended(assignment, ended.status, ended.status_detail, final=final)
+        self.fatal = self.fatal or _fatal(ended, again)
         if self.fatal:
             self._schedule.drain()
         self._on_end(assignment, ended, again and not self._schedule.finished)
@@ -180,7 +189,13 @@ def run_schedule(searcher: ScheduleSearcher, blueprint: LaneBlueprint, storage: 
     trainable = tune.with_parameters(LaneTrainable, blueprint=blueprint)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _on_this_node()),
-        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            # Without it Tune starts one process at a time, and short trials never fill the rest.
+            max_concurrent_trials=searcher.side_by_side if searcher.side_by_side > 1 else None,
+        ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=str(storage),

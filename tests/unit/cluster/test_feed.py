@@ -131,7 +131,7 @@ def test_the_running_trial_is_looked_at_in_between(tmp_path: Path) -> None:
 
     def seen() -> bool:
         return any(
-            isinstance(event, TrialProgressed) and event.progress is not None
+            isinstance(event, TrialProgressed) and event.progress
             for event, _ in list(watcher.told)
         )
 
@@ -141,8 +141,7 @@ def test_the_running_trial_is_looked_at_in_between(tmp_path: Path) -> None:
         feed.tell(began(TRIALS[0]))
         wait_until(seen)
     _, overview = watcher.told[-1]
-    assert overview.running is not None and overview.running.progress is not None
-    assert overview.running.progress.stage == "building"
+    assert [one.progress and one.progress.stage for one in overview.running] == ["building"]
 
 
 def test_the_record_says_what_runs(tmp_path: Path) -> None:
@@ -153,12 +152,13 @@ def test_the_record_says_what_runs(tmp_path: Path) -> None:
         feed.tell_and_wait(began(TRIALS[1]))
         record = read_record(folder)
         assert record is not None
-        assert (record.trial_id, record.stage) == (TRIALS[1].trial_id, "running")
+        assert [one.trial_id for one in record.attempts] == [TRIALS[1].trial_id]
+        assert record.stage == "running"
         assert record.resume_command == "again"
         feed.tell_and_wait(SweepEnded(interrupted=True))
     plan, record = read_plan(folder), read_record(folder)
-    assert plan is not None and plan[0] == tuple(TRIALS)
-    assert record is not None and (record.trial_id, record.stage) == (None, "ended")
+    assert plan is not None and plan.trials == tuple(TRIALS)
+    assert record is not None and (record.attempts, record.stage) == ((), "ended")
 
 
 def test_a_feed_does_not_stand_in_the_way_of_a_pickle(tmp_path: Path) -> None:

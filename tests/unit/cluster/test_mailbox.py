@@ -26,7 +26,7 @@ def report(rank: int) -> RankReport:
 
 
 def member(rank: int) -> Member:
-    return Member(rank=rank, actor=None, controller=None, pid=rank, node_id="n")
+    return Member(rank=rank, train_rank=rank, actor=None, controller=None, pid=rank, node_id="n")
 
 
 def job(key: str = "a", world_size: int = 2) -> Job:

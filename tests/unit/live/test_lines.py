@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from live_events import Clock, began, ended, followed, grid, plan_event, training
+from live_events import Clock, began, ended, followed, grid, heard, plan_event, training
 
-from ddp_sweep.live import Event, Notice, Stopping, TrialProgressed, WorkersStarting
+from ddp_sweep.live import Event, Notice, Stopping, WorkersStarting
 from ddp_sweep.live.lines import HEARTBEAT_S, PlainLines, Silence
 
 TRIALS = grid((2,), (4,), seeds=3)
@@ -41,7 +41,7 @@ def test_a_failure_says_why_and_that_it_is_tried_again() -> None:
 
 
 def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
-    running = TrialProgressed(progress=training())
+    running = heard(TRIALS[0], training())
     said = lines_of(began(TRIALS[0]), *[running] * 31, waits_s=HEARTBEAT_S / 15)
     assert len(said) == 2
     assert said[0] == (
@@ -49,7 +49,7 @@ def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
         "4,120 samples/s; time left not yet known"
     )
     # Between trials, and before the first, nobody waits for one.
-    assert lines_of(*[TrialProgressed(progress=None)] * 9, waits_s=HEARTBEAT_S) == []
+    assert lines_of(*[heard(TRIALS[0], None)] * 9, waits_s=HEARTBEAT_S) == []
 
 
 def test_the_begin_and_an_interruption_are_said() -> None:

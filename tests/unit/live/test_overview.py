@@ -13,13 +13,14 @@ from live_events import (
     ended,
     followed,
     grid,
+    heard,
     plan_event,
     training,
     trial,
 )
 from plan_samples import plan
 
-from ddp_sweep.live import BatchAxis, Event, Stopping, SweepEnded, TrialProgressed, WorkersStarting
+from ddp_sweep.live import BatchAxis, Event, Stopping, SweepEnded, WorkersStarting
 from ddp_sweep.live.trials import planned
 from ddp_sweep.schema import Status
 
@@ -67,7 +68,7 @@ def test_a_trial_that_is_tried_again_is_neither_done_nor_failed() -> None:
     overview = followed([plan_event(TRIALS), began(first), again, began(first, 2)])
 
     assert (overview.done, overview.by_status, overview.failures) == (0, {}, ())
-    assert overview.running is not None and overview.running.attempt == 2
+    assert [one.attempt for one in overview.running] == [2]
     lost = followed([plan_event(TRIALS), began(first), ended(first, status="worker_died")])
     assert (lost.done, lost.by_status) == (1, {Status.WORKER_DIED: 1})
 
@@ -82,15 +83,14 @@ def test_only_the_running_trial_runs_and_keeps_the_newest_progress() -> None:
     events = [
         plan_event(TRIALS),
         began(TRIALS[1]),
-        TrialProgressed(progress=training(samples=10)),
-        TrialProgressed(progress=None),
+        heard(TRIALS[1], training(samples=10)),
+        heard(TRIALS[1], None),
     ]
     overview = followed(events)
 
-    assert [cell.running for cell in overview.cells] == [None, 0, None, None]
-    assert overview.running is not None and overview.running.progress is not None
-    assert overview.running.progress.samples == 10
-    assert followed([*events, ended(TRIALS[1])]).running is None
+    assert [cell.running for cell in overview.cells] == [(), (0,), (), ()]
+    assert [one.progress and one.progress.samples for one in overview.running] == [10]
+    assert followed([*events, ended(TRIALS[1])]).running == ()
 
 
 def test_trials_added_later_are_part_of_the_sweep() -> None:

@@ -7,11 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from live_events import began, followed, grid, plan_event, training
+from live_events import began, followed, grid, heard, plan_event, training
 
 from ddp_sweep.cluster.driver.ledger import locked
-from ddp_sweep.live import BatchAxis, TrialProgressed
-from ddp_sweep.live.record import is_locked, read_plan, read_record, write_plan, write_record
+from ddp_sweep.live import BatchAxis
+from ddp_sweep.live.record import (
+    RecordedPlan,
+    is_locked,
+    read_plan,
+    read_record,
+    write_plan,
+    write_record,
+)
 from ddp_sweep.results import ResultsFolder
 
 TRIALS = grid((1, 2), (32,), seeds=2)
@@ -25,12 +32,12 @@ def folder(tmp_path: Path) -> ResultsFolder:
 
 def test_what_is_written_is_read(folder: ResultsFolder) -> None:
     plan = plan_event(TRIALS, axis=BatchAxis.GLOBAL)
-    events = [plan, began(TRIALS[1]), TrialProgressed(progress=training())]
+    events = [plan, began(TRIALS[1]), heard(TRIALS[1], training())]
     overview = followed(events)
     write_plan(folder, plan)
     write_record(folder, overview, now_s=77.0, resume_command="ddp-sweep run x.yaml")
 
-    assert read_plan(folder) == (plan.trials, BatchAxis.GLOBAL)
+    assert read_plan(folder) == RecordedPlan(trials=plan.trials, batch_axis=BatchAxis.GLOBAL)
     record = read_record(folder)
     assert record is not None
     assert record.running(BY_ID) == overview.running
@@ -43,10 +50,10 @@ def test_what_is_written_is_read(folder: ResultsFolder) -> None:
 def test_between_trials_nothing_runs(folder: ResultsFolder) -> None:
     write_record(folder, followed([plan_event(TRIALS)]), now_s=1.0, resume_command="")
     record = read_record(folder)
-    assert record is not None and record.running(BY_ID) is None
+    assert record is not None and record.running(BY_ID) == ()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 99}', '{"version": 1}', "{"])
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 99}', '{"version": 2}', "{"])
 def test_files_that_cannot_be_read_are_as_none(folder: ResultsFolder, text: str) -> None:
     for file in (folder.plan_file, folder.progress_file):
         file.write_text(text)

@@ -6,10 +6,21 @@ import json
 import random
 
 import pytest
-from live_events import Clock, attempt, began, ended, followed, grid, plan_event, recorded, trial
+from live_events import (
+    Clock,
+    attempt,
+    began,
+    ended,
+    followed,
+    grid,
+    heard,
+    plan_event,
+    recorded,
+    trial,
+)
 from live_events import training as progress
 
-from ddp_sweep.live import PastAttempt, PlannedTrial, Stopping, TrialProgressed
+from ddp_sweep.live import PastAttempt, PlannedTrial, Stopping
 from ddp_sweep.live.time_left import Pace
 from ddp_sweep.live.trials import past_attempts
 
@@ -143,13 +154,13 @@ def test_the_running_trial_counts_by_the_share_that_is_left() -> None:
     clock = Clock(1000.0)
     past = [attempt(trial(1, 32, seed), 10.0) for seed in range(3)]
     event = plan_event([trial(1, 32, seed) for seed in range(5)], past=past)
-    running = TrialProgressed(progress=progress(samples=750, budget=1000))
+    running = heard(trial(1, 32, 3), progress(samples=750, budget=1000))
 
     overview = followed([event, began(trial(1, 32, 3)), running], clock)
     assert overview.time_left_s == 0.25 * 10 + 10
 
-    building = TrialProgressed(
-        progress=progress(stage="building", samples=None, budget=None, began_s=997.0)
+    building = heard(
+        trial(1, 32, 3), progress(stage="building", samples=None, budget=None, began_s=997.0)
     )
     overview = followed([event, began(trial(1, 32, 3)), building], clock)
     assert overview.time_left_s == (10 - 3) + 10
@@ -157,7 +168,7 @@ def test_the_running_trial_counts_by_the_share_that_is_left() -> None:
 
 def test_the_first_run_of_a_configuration_is_scaled_from_its_own_speed() -> None:
     plan = plan_event([ONE, TWO], past=[attempt(ONE, 10.0)])
-    running = TrialProgressed(progress=progress(at_s=1000.0, began_s=980.0, samples=500))
+    running = heard(TWO, progress(at_s=1000.0, began_s=980.0, samples=500))
     # Half of it took 20 s.
     assert followed([plan, began(TWO), running]).time_left_s == pytest.approx(20.0)
 
@@ -165,7 +176,7 @@ def test_the_first_run_of_a_configuration_is_scaled_from_its_own_speed() -> None
 def test_after_ctrl_c_only_the_running_trial_is_left() -> None:
     past = [attempt(trial(1, 32, seed), 10.0) for seed in range(2)]
     plan = plan_event([trial(1, 32, seed) for seed in range(9)], past=past)
-    running = TrialProgressed(progress=progress(samples=500, budget=1000))
+    running = heard(trial(1, 32, 2), progress(samples=500, budget=1000))
     overview = followed([plan, began(trial(1, 32, 2)), running, Stopping()])
     assert overview.time_left_s == 5.0
     assert followed([plan, ended(trial(1, 32, 2)), Stopping()]).time_left_s == 0.0
