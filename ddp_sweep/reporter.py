@@ -201,6 +201,7 @@ def _measurements(reports: Sequence[RankReport]) -> dict[str, Any]:
         **quality,
         **reduced,
         **_speed(reports),
+        "energy_wh": _total([report.energy_wh for report in reports]),
         "peak_memory_bytes": _largest([report.peak_memory_bytes for report in reports]),
         "num_nodes": len({report.node for report in reports}),
         "threads_per_worker": first.threads,
@@ -254,6 +255,12 @@ def _oversubscribed(reports: Sequence[RankReport]) -> bool | None:
 def _largest(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) if known else None
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    """None where one of them is: a part of the whole is not the whole."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def eval_rows(result: AttemptResult) -> list[dict[str, Any]]:

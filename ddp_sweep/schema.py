@@ -12,6 +12,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 __all__ = [
+    "CLOCKS_THROTTLED",
     "EVALS",
     "HIGHER_IS_BETTER",
     "METRIC_PREFIX",
@@ -54,6 +55,11 @@ STALLED = "stalled: "
 REPLICAS_DIFFER = "replicas differ: "
 """Begins the detail of a trial whose ranks did not hold equal weights. The rest is JSON:
 ``{"parameters": {name: largest absolute difference}, "buffers": {...}}``."""
+
+
+CLOCKS_THROTTLED = "clocks throttled: "
+"""Begins the detail of a trial during which heat or the like lowered the clocks of what it ran on.
+The rest is JSON: ``{"seconds": time or null, "times": count or null, "reasons": [...]}``."""
 
 
 def is_transient(status: str, detail: str | None) -> bool:

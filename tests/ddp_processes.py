@@ -18,20 +18,22 @@ __all__ = ["RankProcesses"]
 
 
 class RankProcesses:
-    """A default process group of ``size`` processes over gloo.
+    """A default process group of ``size`` processes over gloo, or NCCL with a GPU each.
 
     ``run`` calls a module-level function as ``function(rank, *arguments)`` on every rank at the
     same time and returns the results in rank order.
     """
 
-    def __init__(self, size: int, folder: Path) -> None:
+    def __init__(self, size: int, folder: Path, backend: str = "gloo") -> None:
         context = multiprocessing.get_context("spawn")
         self.size = size
         self._connections: list[Connection] = []
         self._processes = []
         for rank in range(size):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, size, str(folder), theirs))
+            process = context.Process(
+                target=_serve, args=(rank, size, str(folder), backend, theirs)
+            )
             process.start()
             theirs.close()
             self._connections.append(ours)
@@ -64,12 +66,14 @@ class RankProcesses:
                 process.join()
 
 
-def _serve(rank: int, size: int, folder: str, connection: Connection) -> None:
+def _serve(rank: int, size: int, folder: str, backend: str, connection: Connection) -> None:
     # What a worker of Ray has as well; a spawned process would hand its own way of starting on.
     multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
     dist.init_process_group(
-        "gloo",
+        backend,
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
         world_size=size,

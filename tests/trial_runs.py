@@ -78,7 +78,7 @@ def _worker(rank: int, workload: str) -> Worker:
         workload=workload,
         base_dir=None,
         world_sizes=tuple(range(1, processes + 1)),
-        device_type="cpu",
+        device_type="cuda" if dist.get_backend() == "nccl" else "cpu",
         threads=1,
     )
     return Worker(setup, rank, emit_progress=lambda _progress: None, node="here")

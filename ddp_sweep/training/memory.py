@@ -7,10 +7,33 @@ from pathlib import Path
 import psutil
 import torch
 
-__all__ = ["available_memory_bytes", "memory_bytes", "peak_memory_bytes", "reset_peak_memory"]
+__all__ = [
+    "available_memory_bytes",
+    "is_out_of_memory",
+    "memory_bytes",
+    "peak_memory_bytes",
+    "reset_peak_memory",
+]
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+
+
+_OUT_OF_MEMORY = (
+    "can't allocate",  # PyTorch's allocator on a CPU
+    "CUDA error: out of memory",  # of the driver, past PyTorch's allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to CUDA calloc",  # of NCCL
+)
+"""In the message of a RuntimeError that is one of memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device, or the host, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -118,6 +118,8 @@ class RankReport:
     """What synchronizing adds to a step that computes alone, timed before the training."""
     peak_memory_bytes: int | None = None
     device_memory_bytes: int | None = None
+    energy_wh: float | None = None
+    """Of this rank's GPU, from the begin of the training until its end."""
     evaluations: tuple[Evaluation, ...] = ()
     """Of rank 0; empty in the reports of other ranks."""
     best_epoch: float | None = None

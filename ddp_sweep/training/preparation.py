@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import torch.distributed as dist
 
@@ -18,6 +22,7 @@ def prepare(factory: WorkloadFactory, options: Mapping[str, Json]) -> None:
 
     The object is not used again: what ``prepare`` leaves behind, it leaves on the disk. It is
     called anew whenever workers start, so it should find out by itself that nothing is left to do.
+    Where several groups of workers start on a host, one after another prepares.
 
     Raises:
         WorkloadError: It raised an error.
@@ -27,9 +32,22 @@ def prepare(factory: WorkloadFactory, options: Mapping[str, Json]) -> None:
     try:
         own = getattr(factory(**options), "prepare", None)
         if own is not None:
-            own()
+            with _alone_on_this_host():
+                own()
     except (Exception, SystemExit) as error:
         raise WorkloadError(f"prepare raised an error:\n{user_traceback(error)}") from error
+
+
+@contextmanager
+def _alone_on_this_host() -> Iterator[None]:
+    """Keep other processes out of the same; the lock ends with its process, and leaves no file."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def prepare_nodes(

@@ -33,6 +33,7 @@ from ddp_sweep.training.memory import (
 from ddp_sweep.training.messages import RankReport, TrialRequest
 from ddp_sweep.training.model import build_model, wrap_model
 from ddp_sweep.training.optimization import LearningRate, build_optimizer
+from ddp_sweep.training.power import PowerMeter
 from ddp_sweep.training.probes import OverlapCounts, ProbeResults, TrialProbes
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
@@ -174,6 +175,7 @@ class RankTrial:
             gc.collect()
         # The copies that the probes and the warm-up made are ours, not the trial's.
         reset_peak_memory(self._ranks.device)
+        self._power = PowerMeter(self._ranks.device)
         return self._train(gradient_step)
 
     def _probes(self) -> TrialProbes:
@@ -242,6 +244,7 @@ class RankTrial:
         except Stopped as stopped:
             status, detail = stopped.status, stopped.detail
             context.clock.stop()
+        self._power.stop()
         with self._timed("report"):
             epochs, rest = divmod(context.samples, self._plan.num_samples)
             draws.close(epochs + (rest > 0), complete=rest == 0)
@@ -263,11 +266,12 @@ class RankTrial:
         imbalance = ranks.largest(own_weight) / least if least > 0 else None
         self._check_replicas(with_buffers=True)
         own_times = None if waits_s is None else times - waits_s[: len(times)]
+        throttled = self._power.detail(ranks)
         return RankReport(
             rank=ranks.rank,
             node=self._node,
             status=status,
-            status_detail=detail or self._replicas.detail,
+            status_detail=detail or self._replicas.detail or throttled,
             epochs=context.samples / self._plan.num_samples,
             optimizer_steps=context.steps,
             samples=context.samples,
@@ -283,6 +287,7 @@ class RankTrial:
             exposed_communication_s=self._probed.exposed_communication_s,
             peak_memory_bytes=self._peak_memory_bytes(),
             device_memory_bytes=available_memory_bytes(device),
+            energy_wh=self._power.energy_wh,
             evaluations=tuple(context.evaluations) if ranks.rank == 0 else (),
             best_epoch=context.best_epoch,
             steps=context.recorder.record(

@@ -19,6 +19,7 @@ from ddp_sweep.spec import canonical_json
 from ddp_sweep.training.context import Progress
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.isolation import ProcessState
+from ddp_sweep.training.memory import is_out_of_memory
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
 from ddp_sweep.training.preparation import prepare_nodes
 from ddp_sweep.training.probes import OverlapCounts
@@ -137,7 +138,7 @@ class Worker:
 
 def _status(error: BaseException) -> Status:
     message = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in message:
+    if is_out_of_memory(error):
         return Status.OUT_OF_MEMORY
     # A workload's own lost connection (a download, a data base) is an OSError.
     lost_peer = isinstance(error, RuntimeError) and any(sign in message for sign in _LOST_PEER)
@@ -149,7 +150,7 @@ def _status(error: BaseException) -> Status:
 def _device(setup: WorkerSetup) -> torch.device:
     if setup.device_type == "cpu":
         return torch.device("cpu")
-    # Ray lets a worker see its own GPUs only and has made one of them current.
+    # Ray has made the first of this worker's own GPUs the current one; it may see its peers' too.
     return torch.device("cuda", torch.cuda.current_device())
 
 

@@ -472,3 +472,17 @@ def test_light_verbs_import_neither_torch_nor_ray(
 
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout
+
+
+def test_a_packed_plan_shows_what_runs_side_by_side(cli: Cli, sweep: Path) -> None:
+    packed = ("--set", "resources.placement=packed", "--set", "resources.max_workers=4")
+    shown = " ".join(cli("plan", sweep, *packed).out.split())
+
+    assert "wave 1: 6 trials of 1 worker, 4 at a time" in shown
+    assert "wave 2: 3 trials of 2 workers, 2 at a time" in shown
+    assert "give no speedup; quality is judged as ever" in shown
+    assert "one for each of the seeds" not in shown
+    unknown = cli("plan", sweep, *packed[:2], "--set", "resources.max_workers=null").out
+    assert "as many at a time as fit" in " ".join(unknown.split())
+    trials = json.loads(cli("plan", sweep, *packed, "--format", "json").out)["trials"]
+    assert [trial["world_size"] for trial in trials] == sorted(t["world_size"] for t in trials)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ddp_sweep.plan import Trial, build_plan
+from ddp_sweep.plan import Trial, build_plan, waves
 from ddp_sweep.plan.estimate import MeasuredSpeed, MeasuredTrial, predict
 from ddp_sweep.plan.margins import too_fine_margins
 from ddp_sweep.report.tryout_view import Trend, loss_change
@@ -133,3 +133,19 @@ def test_where_the_loss_goes(losses: list[float], trend: Trend) -> None:
         assert change.last < change.first
     if trend is Trend.UP:
         assert change.last > change.first
+
+
+def test_trials_side_by_side_take_a_wave_after_the_other() -> None:
+    """Of each world size two configurations with two seeds; every trial takes 7 s."""
+    ids = {trial.configuration_id for trial in PLAN.trials}
+    measured = {one: MeasuredTrial(busy_s=5, wall_s=7) for one in ids}
+    ordered = sorted(PLAN.trials, key=lambda trial: trial.world_size)
+
+    def wall_s(capacity: int | None) -> float | None:
+        return predicted(measured=measured, parts=waves(ordered, "packed", capacity)).wall_s  # type: ignore[no-any-return]
+
+    assert wall_s(2) == 4 * 7 / 2 + 4 * 7
+    assert wall_s(100) == 7 + 7
+    # Three of four at a time: none ends before its own time.
+    assert wall_s(3) == pytest.approx(4 * 7 / 3 + 4 * 7)
+    assert wall_s(None) is None

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,27 @@ def test_nothing_to_rank_is_no_error(tmp_path: Path) -> None:
     judge.prepare()
     judge.look()
     assert judge.newest is None
+
+
+def test_json_tells_each_of_several_running_trials_apart() -> None:
+    first, second = TRIALS[:2]
+    stream = io.StringIO()
+    clock = Clock()
+    lines = JsonLines(stream, clock)
+    both = replace(
+        heard(first, training(samples=1)),
+        progress={first.trial_id: training(samples=1), second.trial_id: training(samples=2)},
+    )
+    events = [plan_event(TRIALS), began(first), began(second), both, ended(second), ended(first)]
+    for number, event in enumerate(events):
+        lines.observe(event, followed(events[: number + 1], clock))
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    seen = [(one["event"], one["trial"]["trial_id"]) for one in told if "trial" in one]
+    ends = [seen[-2], seen[-1]]
+    assert ends == [("trial_ended", second.trial_id), ("trial_ended", first.trial_id)]
+    samples = {
+        one["trial"]["trial_id"]: one["progress"]["samples"]
+        for one in told
+        if one["event"] == "trial_progress"
+    }
+    assert samples == {first.trial_id: 1, second.trial_id: 2}

@@ -230,3 +230,20 @@ def test_markup_in_names_and_messages_is_text() -> None:
     events: list[Event] = [plan_event(TRIALS), began(TRIALS[0])]
     events.append(ended(TRIALS[0], status="workload_error", status_detail="KeyError: [bold]x[/]"))
     assert "KeyError: [bold]x[/]" in " ".join(drawn(followed(events), 140))
+
+
+def test_trials_side_by_side_have_a_line_each_as_far_as_there_is_room() -> None:
+    others = TRIALS[21:25]
+    view = view_live(midway((*map(began, others), heard(others[0], training(samples=500)))), None)
+
+    assert view.now[0].startswith("1 worker x 128, seed 2: training, epoch 2.4 of 4")
+    assert len(view.now) == 4
+    assert view.now[-1].endswith("; and 1 more")
+    # 0.6 and 0.5 of two trials.
+    assert view.done == pytest.approx(21.1)
+    stopping = view_live(midway((began(others[0]), Stopping())), None)
+    assert stopping.now[-1].endswith("stopping after these, Ctrl-C again stops at once")
+    for width in (60, 140):
+        lines = drawn(midway(tuple(map(began, others))), width)
+        assert sum("seed" in line for line in lines) >= 4
+        assert max(map(cell_len, lines)) <= width

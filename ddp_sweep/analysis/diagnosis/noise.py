@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,12 @@ from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
 from ddp_sweep.analysis.wording import count
+from ddp_sweep.schema import CLOCKS_THROTTLED
 
 __all__ = ["modified_z_scores", "noisy_measurement", "slope"]
 
 _NOTABLE_LOAD = 0.1
+_NOTABLE_THROTTLING = 0.01
 _NOTABLE_SPREAD = 2.0
 _NOTABLE_CHANGE = 0.03
 _ALPHA = 0.01
@@ -29,6 +32,7 @@ def noisy_measurement(subject: Subject) -> Iterator[Finding]:
     yield from _other_load(subject)
     if not subject.measured.ours:
         return
+    yield from _throttled(subject)
     yield from _uneven_steps(subject)
     residual = _residuals(subject)
     yield from _over_blocks(subject, residual)
@@ -58,6 +62,37 @@ def _other_load(subject: Subject) -> Iterator[Finding]:
             "other_load",
             runs=busy,
             largest=largest,
+        )
+
+
+def _throttled(subject: Subject) -> Iterator[Finding]:
+    """Runs during which clocks were lowered for long, or nobody knows for how long."""
+    details = subject.text("status_detail")
+    with np.errstate(invalid="ignore"):
+        ran_s = subject.column("train_time_s") + np.nan_to_num(subject.column("eval_time_s"))
+    slowed, longest, reasons = 0, 0.0, set[str]()
+    for row in np.flatnonzero(np.char.startswith(details, CLOCKS_THROTTLED)):
+        try:
+            found = json.loads(str(details[row]).removeprefix(CLOCKS_THROTTLED))
+        except json.JSONDecodeError:
+            continue
+        seconds = found.get("seconds")
+        share = None if seconds is None or not ran_s[row] > 0 else seconds / ran_s[row]
+        if share is not None and share < _NOTABLE_THROTTLING and not found.get("reasons"):
+            continue
+        slowed += 1
+        longest = max(longest, share or 0.0)
+        reasons |= set(found.get("reasons") or ["heat"])
+    if slowed:
+        share_text = f" for up to {100 * min(1.0, longest):.0f} % of the time" if longest else ""
+        yield _noisy(
+            Severity.WARNING,
+            f"Clocks throttled: in {slowed} of {len(details)} runs the clock was lowered"
+            f"{share_text} ({', '.join(sorted(reasons))}), so their times are too long. See to "
+            "cooling and power, or let fewer devices of the machine work at once.",
+            "clocks",
+            runs=slowed,
+            largest=longest,
         )
 
 

@@ -7,6 +7,7 @@ publish it within Ray as well. Where neither is so, a cluster is judged by what 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,27 +119,23 @@ def missing(
         worker: Resources of one worker.
         world_size: Workers that are to run at once.
     """
-    fit = sum(workers_on(node, worker) for node in nodes)
-    lacking = world_size - fit
-    if lacking <= 0:
-        return None
-    for node in _newcomers(nodes, growth, worker):
-        each = workers_on(node, worker)
-        count = -(-lacking // each)
-        what = f"{node.gpus:g} GPU" if worker.get("GPU") else f"{node.cpus:g} CPU"
-        what += "" if what.startswith("1 ") else "s"
-        each_one = "" if count == 1 else " each"
-        return f"{count} more {'node' if count == 1 else 'nodes'} with {what}{each_one}"
-    return f"room for {lacking} more {'worker' if lacking == 1 else 'workers'}"
-
-
-def _newcomers(
-    nodes: Sequence[NodeResources], growth: Growth, worker: Mapping[str, float]
-) -> Iterator[NodeResources]:
-    """Nodes that may still come and are of use, the largest first."""
+    lacking = world_size - sum(workers_on(node, worker) for node in nodes)
+    wanted: Counter[tuple[str, NodeResources]] = Counter()
     for node in may_become(nodes, growth)[len(nodes) :]:
-        if workers_on(node, worker):
-            yield node
+        each = workers_on(node, worker)
+        if lacking > 0 and each:
+            wanted["GPU" if worker.get("GPU") else "CPU", node] += 1
+            lacking -= each
+    parts = [_more_nodes(*kind, count) for kind, count in wanted.items()]
+    if lacking > 0:
+        parts.append(f"room for {lacking} more {'worker' if lacking == 1 else 'workers'}")
+    return " and ".join(parts) or None
+
+
+def _more_nodes(name: str, node: NodeResources, count: int) -> str:
+    amount = node.gpus if name == "GPU" else node.cpus
+    what = f"{amount:g} {name}{'' if amount == 1 else 's'}"
+    return f"1 more node with {what}" if count == 1 else f"{count} more nodes with {what} each"
 
 
 def alive_nodes() -> tuple[NodeResources, ...]:

@@ -115,10 +115,10 @@ class Feed:
                     dealt_with.set()
 
     def _beat(self) -> None:
-        heard = {}
-        for one in self._tracker.running if self.board is not None else ():
-            progress = self.board.read(one.trial.trial_id, one.attempt)
-            if progress is not None:
+        board, heard = self.board, {}
+        for one in self._tracker.running:
+            progress = board and board.read(one.trial.trial_id, one.attempt)
+            if progress:
                 heard[one.trial.trial_id] = progress
         self._pass_on(TrialProgressed(progress=heard))
 

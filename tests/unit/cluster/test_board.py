@@ -124,3 +124,21 @@ def test_the_mailbox_puts_up_what_ranks_say_of_the_running_job_only(tmp_path: Pa
         await ended
 
     asyncio.run(asyncio.wait_for(scene(), 30))
+
+
+def test_each_group_of_workers_has_its_own_board_in_the_same_folder(tmp_path: Path) -> None:
+    clock = Clock(1.0)
+    one, other = (ProgressBoard(tmp_path, clock, group=name) for name in "ab")
+    one.trial_begins("x", 1)
+    other.workers_starting("waiting for 2 more nodes with 1 GPU each; gives up at 17:42")
+    reader = ProgressBoard(tmp_path)
+    building, waiting = reader.read("x", 1), reader.read("y", 1)
+    assert building is not None and building.stage == "building"
+    # Whoever has no group yet waits for the one that is on its way.
+    assert waiting is not None and waiting.stage.startswith("waiting for 2 more nodes")
+    other.trial_begins("y", 1)
+    clock.now_s = 2.0
+    other.note({"stage": "warming up"})
+    found = reader.read("y", 1)
+    assert found is not None and found.stage == "warming up"
+    assert reader.read("z", 1) is None

@@ -68,3 +68,16 @@ def test_lines_go_to_stderr_and_silence_is_silent(capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == ("", "")
     PlainLines().observe(event, overview)
     assert capsys.readouterr() == ("", "starting workers for 1 trials\n")
+
+
+def test_several_running_trials_are_one_line_and_each_ends_with_its_own() -> None:
+    first, second = TRIALS[:2]
+    running = heard(second, training())
+    said = lines_of(
+        began(first), began(second), running, Stopping(), ended(second), waits_s=HEARTBEAT_S
+    )
+    assert said[0].startswith(
+        "[0 of 3] running 2 workers x 4, seed 0: beginning, and 1 more beside"
+    )
+    assert said[1] == "stopping after the running trials; Ctrl-C again stops at once"
+    assert said[-1].startswith("[1 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded")

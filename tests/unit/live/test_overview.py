@@ -160,3 +160,29 @@ def test_only_settings_that_differ_tell_configurations_apart() -> None:
         "1 worker x 4, optimizer adamw",
     }
     assert {(one.work, one.epochs) for one in found} == {(640.0, None)}
+
+
+def test_several_trials_run_each_with_its_own_progress() -> None:
+    first, second, third = TRIALS[:3]
+    events = [
+        plan_event(TRIALS),
+        began(first),
+        began(second),
+        began(third),
+        heard(second, training(samples=10)),
+        heard(first, training(samples=20)),
+        heard(second, training(samples=30)),
+        ended(third),
+    ]
+    running = {one.trial.trial_id: one for one in followed(events).running}
+    assert list(running) == [first.trial_id, second.trial_id]
+    samples = [one.progress.samples for one in running.values() if one.progress]
+    assert samples == [20, 30]
+    overview = followed([*events, ended(first), ended(second)])
+    assert (overview.running, overview.done) == ((), 3)
+
+
+def test_two_seeds_of_a_cell_may_run_at_once() -> None:
+    seeds = [trial(1, 32, seed) for seed in range(4)]
+    (cell,) = followed([plan_event(seeds), began(seeds[1]), began(seeds[3])]).cells
+    assert cell.running == (1, 3)

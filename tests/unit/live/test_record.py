@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,15 @@ def test_a_lock_is_seen_and_goes_with_its_process(folder: ResultsFolder) -> None
     # Looking does not keep a run out.
     with locked(folder):
         assert is_locked(folder)
+
+
+def test_several_running_trials_and_how_many_run_at_once_are_kept(folder: ResultsFolder) -> None:
+    plan = replace(plan_event(TRIALS), side_by_side={1: 4, 2: 2})
+    overview = followed([plan, began(TRIALS[0]), began(TRIALS[2]), heard(TRIALS[2], training())])
+    write_plan(folder, plan)
+    write_record(folder, overview, now_s=1.0, resume_command="")
+    known, record = read_plan(folder), read_record(folder)
+    assert known is not None and known.side_by_side == {1: 4, 2: 2}
+    assert record is not None
+    assert record.running(BY_ID) == overview.running
+    assert len(overview.running) == 2

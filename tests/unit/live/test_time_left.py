@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from live_events import (
@@ -20,7 +22,7 @@ from live_events import (
 )
 from live_events import training as progress
 
-from ddp_sweep.live import PastAttempt, PlannedTrial, Stopping
+from ddp_sweep.live import Event, PastAttempt, PlannedTrial, Stopping, SweepPlanned
 from ddp_sweep.live.time_left import Pace
 from ddp_sweep.live.trials import past_attempts
 
@@ -211,3 +213,31 @@ def test_the_time_left_of_recorded_sweeps_is_right_within_a_quarter(name: str) -
     for done in range(len(trials) // 2, len(trials) - 1):
         left_s = Pace(past[:done], trials).rest_s(trials[done:], trials[done - 1])
         assert left_s == pytest.approx(ends[-1] - ends[done - 1], rel=0.25), f"after {done}"
+
+
+def packed(trials: list[PlannedTrial], **more: Any) -> SweepPlanned:
+    return replace(plan_event(trials, **more), side_by_side={1: 4, 2: 2})
+
+
+def test_side_by_side_the_rest_takes_as_long_as_its_waves() -> None:
+    """One worker: 10 s, two: 6 s; four and two of them at a time."""
+    past = [attempt(trial(1, 32, 0), 10.0), attempt(trial(2, 32, 0), 6.0)]
+    ones = [trial(1, 32, seed) for seed in range(9)]
+    twos = [trial(2, 32, seed) for seed in range(5)]
+    overview = followed([packed([*ones, *twos], past=past)])
+    # Eight of one worker in two rounds, four of two in two rounds.
+    assert overview.time_left_s == 2 * 10 + 2 * 6
+
+
+def test_the_last_of_several_that_run_says_how_long_it_takes() -> None:
+    past = [attempt(trial(1, 32, seed), 10.0) for seed in range(2)]
+    running = [trial(1, 32, 2), trial(1, 32, 3)]
+    events: list[Event] = [
+        packed([*(trial(1, 32, seed) for seed in range(2)), *running], past=past)
+    ]
+    events += [began(one) for one in running]
+    events += [
+        heard(running[0], progress(samples=500, budget=1000)),
+        heard(running[1], progress(samples=100, budget=1000)),
+    ]
+    assert followed(events).time_left_s == 9.0

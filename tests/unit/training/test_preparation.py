@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
 from ddp_sweep.training.inspection import inspect_workload
 from ddp_sweep.training.messages import RankFailure, RankReport, WorkerSetup
+from ddp_sweep.training.preparation import prepare
 from ddp_sweep.training.worker import Worker
 
 PREPARED = "training_workloads:Prepared"
@@ -83,3 +86,21 @@ def test_inspection_prepares_before_it_builds_data(tmp_path: Path) -> None:
     assert (tmp_path / "data").read_text() == f"{os.getpid()}\n"
     assert os.environ.pop("LEFT_BY_PREPARE") != environment
     assert torch.is_grad_enabled()
+
+
+def test_groups_of_workers_on_one_host_prepare_one_after_another() -> None:
+    inside, seen = [], []
+
+    class Slow:
+        def prepare(self) -> None:
+            inside.append(1)
+            time.sleep(0.02)
+            seen.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=prepare, args=(Slow, {})) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 8
