@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from ddp_sweep.errors import DdpSweepError, SubmissionError
 
 if TYPE_CHECKING:
     from ddp_sweep.cluster.submission.jobs import ClusterJobs
+    from ddp_sweep.cluster.submission.shipment import Shipment
     from ddp_sweep.cluster.submission.submit import Submission
     from ddp_sweep.spec import SweepSpec
 
@@ -30,6 +32,32 @@ class Manifest(StrEnum):
 
     KUBERAY = "kuberay"
     SLURM = "slurm"
+
+
+Sent = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Send this file or folder too; may be repeated."),
+]
+Results = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Results folder on the cluster; ~/ddp-sweep-results/<name> if not given.",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(min=1, metavar="N", help="With --manifest: workers on one node.")
+]
+Hours = Annotated[float, typer.Option(min=0.01, help="With --manifest: the time limit.")]
+Image = Annotated[str | None, typer.Option(help="With --manifest kuberay: of all containers.")]
+Claim = Annotated[
+    str | None,
+    typer.Option(help="With --manifest kuberay: a PersistentVolumeClaim that exists."),
+]
+Interface = Annotated[
+    str | None,
+    typer.Option(help="With --manifest slurm: the network between nodes, such as ib0."),
+]
 
 
 def submit(
@@ -51,17 +79,8 @@ def submit(
     accept_code_change: Annotated[
         bool, typer.Option("--accept-code-change", help="As in run.")
     ] = False,
-    ship: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="Send this file or folder too; may be repeated."),
-    ] = None,
-    results: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Results folder on the cluster; ~/ddp-sweep-results/<name> if not given.",
-        ),
-    ] = None,
+    ship: Sent = None,
+    results: Results = None,
     fetch: Annotated[
         str | None,
         typer.Option(metavar="JOB", help="Only bring the results of this job, as far as it is."),
@@ -69,28 +88,98 @@ def submit(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Start the job and leave it to itself.")
     ] = False,
+    manifest: Annotated[
+        Manifest | None,
+        typer.Option(help="Print a RayJob for Kubernetes, or a script for sbatch, instead."),
+    ] = None,
+    workers_per_node: Workers = 1,
+    hours: Hours = 12.0,
+    image: Image = None,
+    claim: Claim = None,
+    interface: Interface = None,
 ) -> None:
     """Run a sweep as a job of a Ray cluster, and bring its results here."""
-    if address is None:
+    if manifest is None and address is None:
         raise typer.BadParameter("give --address http://HOST:8265, HOST the cluster's head node")
-    if fetch is not None:
+    if address is not None and fetch is not None:
         raise typer.Exit(_fetch(address, fetch, sweep, output, overrides or []))
     if sweep is None:
-        raise typer.BadParameter("give the sweep file, or --fetch JOB")
-    additions = _run_options(more_seeds, only, extend, accept_code_change)
+        raise typer.BadParameter("give the sweep file; only --fetch JOB does without")
     from ddp_sweep.spec import load_spec
 
-    spec = load_spec(sweep, overrides or ())
-    submission = _submission(sweep, spec, overrides or [], additions, ship or [], results)
-    raise typer.Exit(
-        _run(address, submission, sweep, output or Path("results") / spec.name, no_wait)
+    sent = _Sent(
+        sweep=sweep,
+        spec=load_spec(sweep, overrides or ()),
+        overrides=tuple(overrides or ()),
+        run_options=_run_options(more_seeds, only, extend, accept_code_change),
+        ship=tuple(ship or ()),
+        results=results,
+    )
+    if manifest is Manifest.KUBERAY:
+        print(_rayjob(sent, workers_per_node, hours, image, claim), end="")
+    elif manifest is Manifest.SLURM:
+        print(_sbatch(sent, workers_per_node, hours, interface), end="")
+    else:
+        assert address is not None
+        raise typer.Exit(_run(address, sent, output or Path("results") / sent.spec.name, no_wait))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """A sweep as it was asked for, wherever it is to run."""
+
+    sweep: Path
+    spec: SweepSpec
+    overrides: tuple[str, ...]
+    run_options: tuple[str, ...]
+    ship: tuple[Path, ...]
+    results: str | None
+
+    @property
+    def shipment(self) -> Shipment:
+        from ddp_sweep.cluster.submission.shipment import plan_shipment
+
+        return plan_shipment(self.sweep, self.spec.workload, self.spec.base_dir, self.ship)
+
+
+def _rayjob(
+    sent: _Sent, workers_per_node: int, hours: float, image: str | None, claim: str | None
+) -> str:
+    from ddp_sweep.cluster.submission.manifests import kuberay_manifest, machines_for
+
+    return kuberay_manifest(
+        sent.spec,
+        machines_for(sent.spec, workers_per_node),
+        sent.shipment,
+        overrides=sent.overrides,
+        run_options=sent.run_options,
+        image=image,
+        claim=claim,
+        results=sent.results,
+        hours=hours,
     )
 
 
-def _run(address: str, submission: Submission, sweep: Path, output: Path, no_wait: bool) -> int:
+def _sbatch(sent: _Sent, workers_per_node: int, hours: float, interface: str | None) -> str:
+    from ddp_sweep.cluster.submission.manifests import machines_for, slurm_script
+
+    return slurm_script(
+        sent.spec,
+        machines_for(sent.spec, workers_per_node),
+        sent.sweep,
+        overrides=sent.overrides,
+        run_options=sent.run_options,
+        results=sent.results,
+        interface=interface,
+        hours=hours,
+    )
+
+
+def _run(address: str, sent: _Sent, output: Path, no_wait: bool) -> int:
     from ddp_sweep.cluster.submission.jobs import ClusterJobs
     from ddp_sweep.cluster.submission.submit import others_running, start
 
+    submission = _submission(sent)
     jobs = ClusterJobs(address)
     job_id, is_new = start(jobs, submission)
     state = "was started" if is_new else "runs this sweep already"
@@ -101,7 +190,7 @@ def _run(address: str, submission: Submission, sweep: Path, output: Path, no_wai
             f"warning: the cluster also runs {', '.join(others)}; times measured meanwhile are "
             "too long"
         )
-    how_to_go_on = _commands(jobs, job_id, sweep, output)
+    how_to_go_on = _commands(jobs, job_id, sent.sweep, output)
     if no_wait:
         _say(how_to_go_on)
         return 0
@@ -163,34 +252,27 @@ def _bring(jobs: ClusterJobs, job_id: str, output: Path) -> None:
         _say(f"no ranking: {error}")
 
 
-def _submission(
-    sweep: Path,
-    spec: SweepSpec,
-    overrides: list[str],
-    run_options: list[str],
-    ship: list[Path],
-    results: str | None,
-) -> Submission:
-    from ddp_sweep.cluster.submission.shipment import plan_shipment
+def _submission(sent: _Sent) -> Submission:
     from ddp_sweep.cluster.submission.submit import Submission, results_folder_there
 
     return Submission(
-        name=spec.name,
-        shipment=plan_shipment(sweep, spec.workload, spec.base_dir, ship),
-        overrides=tuple(overrides),
-        run_options=tuple(run_options),
-        results=results or results_folder_there(spec.name),
+        name=sent.spec.name,
+        shipment=sent.shipment,
+        overrides=sent.overrides,
+        run_options=sent.run_options,
+        results=sent.results or results_folder_there(sent.spec.name),
         resume_command=resume_command(),
     )
 
 
 def _run_options(
     more_seeds: int | None, only: Only | None, extend: bool, accept_code_change: bool
-) -> list[str]:
+) -> tuple[str, ...]:
     options = [] if more_seeds is None else ["--more-seeds", str(more_seeds)]
     options += [] if only is None else ["--only", only.value]
     options += ["--extend"] if extend else []
-    return options + (["--accept-code-change"] if accept_code_change else [])
+    options += ["--accept-code-change"] if accept_code_change else []
+    return tuple(options)
 
 
 def _commands(jobs: ClusterJobs, job_id: str, sweep: Path, output: Path) -> str:
