@@ -21,8 +21,6 @@ __all__ = ["as_ray_prepares_it", "faults"]
 
 _GPU_FAMILY = re.compile(r"(p\d|g\d|gr\d)")
 _IMAGE = re.compile(r"rayproject/ray:(?P<ray>[\d.]+)-py(?P<python>\d{2,})-(?P<kind>cpu|gpu)")
-    r"rayproject/ray:(?P<ray>\d+\.\d+\.\d+)-py(?P<python>\d{3,})-(?P<kind>cpu|gpu)"
-)
 _OF_RAY_ITSELF = {"SubnetIds", "SecurityGroupIds", "KeyName", "IamInstanceProfile"}
 """Keys of node_config that Ray fills in or reads before EC2 does."""
 
