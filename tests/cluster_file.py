@@ -7,12 +7,14 @@ its instance types come with botocore.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 import botocore.session
+from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -62,7 +64,7 @@ def _node_types(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _node_config(node: Mapping[str, Any]) -> Iterator[str]:
-    ec2 = botocore.session.get_session().get_service_model("ec2")
+    ec2 = _ec2()
     if node["InstanceType"] not in ec2.shape_for("InstanceType").enum:
         yield f"EC2 has no instance type {node['InstanceType']}"
     asked = {**node, "MinCount": 1, "MaxCount": 1}
@@ -76,13 +78,23 @@ def _node_config(node: Mapping[str, Any]) -> Iterator[str]:
         yield f"{image!r} names no image"
 
 
+@functools.cache
+def _ec2() -> ServiceModel:
+    return botocore.session.get_session().get_service_model("ec2")
+
+
+@functools.cache
+def _regions() -> tuple[str, ...]:
+    return tuple(botocore.session.get_session().get_available_regions("ec2"))
+
+
 def _has_gpu(kind: Mapping[str, Any]) -> bool:
     return _GPU_FAMILY.match(kind["node_config"]["InstanceType"]) is not None
 
 
 def _zone(config: Mapping[str, Any]) -> Iterator[str]:
     provider = config["provider"]
-    if provider["region"] not in botocore.session.get_session().get_available_regions("ec2"):
+    if provider["region"] not in _regions():
         yield f"AWS has no region {provider['region']}"
     for zone in provider["availability_zone"].split(","):
         if not re.fullmatch(re.escape(provider["region"]) + "[a-f]", zone.strip()):
