@@ -11,9 +11,11 @@ from dataclasses import dataclass
 __all__ = [
     "AddressError",
     "CapacityError",
+    "ClusterRefusedError",
     "ColumnError",
     "DataWarning",
     "DdpSweepError",
+    "FetchError",
     "FolderInUseError",
     "MoreSeedsError",
     "OverwriteError",
@@ -21,6 +23,7 @@ __all__ = [
     "SpecChangedError",
     "SpecError",
     "SpecProblem",
+    "SubmissionError",
     "TableError",
     "WorkloadError",
 ]
@@ -89,12 +92,24 @@ class CapacityError(DdpSweepError):
     exit_code = 3
 
 
+class ClusterRefusedError(CapacityError):
+    """A cluster that cannot be reached, or cannot run what was sent."""
+
+
+class SubmissionError(DdpSweepError):
+    """Something that cannot be sent to a cluster as it is."""
+
+
 class ResultsError(DdpSweepError):
     """A results folder that cannot be read or written."""
 
 
 class FolderInUseError(ResultsError):
     """Another run is writing to the results folder."""
+
+
+class FetchError(ResultsError):
+    """Results of a cluster that did not arrive, or do not belong in the folder."""
 
 
 class TableError(DdpSweepError):

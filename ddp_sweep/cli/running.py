@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -14,7 +15,11 @@ from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Overrides
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
 from ddp_sweep.cli.watching import Progress, watching
 
-__all__ = ["run", "status"]
+__all__ = ["Only", "resume_command", "run", "status"]
+
+
+_RESUME_VARIABLE = "DDP_SWEEP_RESUME_COMMAND"
+"""Where a run was started by another command: that one."""
 
 
 class Only(StrEnum):
@@ -78,7 +83,7 @@ def run(
             progress="none" if progress is Progress.NONE else "plain",
             observer=observer,
             additions=additions,
-            resume_command=_resume_command(),
+            resume_command=os.environ.get(_RESUME_VARIABLE) or resume_command(),
         )
         print(outcome.message, file=sys.stderr)
         if outcome.ranking is None:
@@ -88,7 +93,7 @@ def run(
         raise typer.Exit(outcome.exit_code)
 
 
-def _resume_command() -> str:
+def resume_command() -> str:
     """The command that finishes what this one began: the same, but that it adds no more seeds.
 
     The configurations that an extension added are in the folder's own sweep file by then.

@@ -2,7 +2,7 @@
 
 from ddp_sweep.workload.loading import code_version, load_workload
 from ddp_sweep.workload.metrics import Metric, declared_metrics, directions
-from ddp_sweep.workload.paths import located
+from ddp_sweep.workload.paths import located, path_options
 from ddp_sweep.workload.protocol import EvaluationOutput, LossSum, Workload, WorkloadFactory
 from ddp_sweep.workload.tasks import (
     Binary,
@@ -31,5 +31,6 @@ __all__ = [
     "directions",
     "load_workload",
     "located",
+    "path_options",
     "user_traceback",
 ]

@@ -7,14 +7,14 @@ argument. A worker runs in another folder, so a plain text would mean another fi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ddp_sweep.spec import Json
 from ddp_sweep.workload.protocol import Workload, WorkloadFactory
 
-__all__ = ["located"]
+__all__ = ["located", "path_options"]
 
 
 def located(factory: WorkloadFactory, base_dir: Path | None) -> WorkloadFactory:
@@ -37,6 +37,19 @@ def located(factory: WorkloadFactory, base_dir: Path | None) -> WorkloadFactory:
         return factory(**found)
 
     return build
+
+
+def path_options(
+    factory: WorkloadFactory, options: Mapping[str, Json], base_dir: Path
+) -> dict[str, list[Path]]:
+    """The paths among the options of a workload, absolute, by the name of the option."""
+    paths = _path_arguments(factory)
+    found = {name: _resolve(value, base_dir) for name, value in options.items() if name in paths}
+    return {
+        name: value if isinstance(value, list) else [value]
+        for name, value in found.items()
+        if isinstance(value, list | Path)
+    }
 
 
 def _path_arguments(factory: WorkloadFactory) -> frozenset[str]:

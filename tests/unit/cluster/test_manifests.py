@@ -1,0 +1,240 @@
+"""What is printed for Kubernetes and Slurm: by KubeRay's schema, by shellcheck and bash."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Cli
+from jsonschema import Draft202012Validator
+from packaging.version import Version
+from ruamel.yaml import YAML
+
+SCHEMA = Path(__file__).parents[2] / "data" / "kuberay" / "rayjob_v1.schema.json"
+SWEEP = """
+name: {name}
+workload: model.py:Mine
+sweep:
+  world_size: {world_sizes}
+  global_batch_size: [64]
+training: {{epochs: 1, learning_rate: 0.1}}
+resources: {{device: {device}, gpus_per_worker: 2, cpus_per_worker: 3}}
+"""
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path) -> Any:
+    def write(name: str = "own", world_sizes: str = "[1, 2, 4]", device: str = "gpu") -> Path:
+        folder = tmp_path / "my sweeps"
+        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        (folder / "model.py").write_text("import parts.layers\n\n\nclass Mine:\n    x = 'é: #'\n")
+        (folder / "parts" / "layers.py").write_text("WIDTH = 3\n\n\n")
+        sweep = folder / "sweep.yaml"
+        sweep.write_text(SWEEP.format(name=name, world_sizes=world_sizes, device=device))
+        return sweep
+
+    return write
+
+
+def strict(schema: Any) -> Any:
+    """The same schema where a property that it does not name is an error, as with kubectl."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inside = {key: strict(part) for key, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
+        inside["additionalProperties"] = False
+    return inside
+
+
+def errors_of(job: dict[str, Any]) -> list[str]:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return [error.message for error in Draft202012Validator(strict(schema)).iter_errors(job)]
+
+
+def documents(text: str) -> dict[str, dict[str, Any]]:
+    return {one["kind"]: one for one in YAML(typ="safe", pure=True).load_all(text)}
+
+
+@pytest.fixture
+def rayjob(cli: Cli, write_sweep: Any) -> dict[str, dict[str, Any]]:
+    printed = cli("submit", write_sweep(), "--manifest", "kuberay", "--workers-per-node", "3")
+    assert printed.code == 0, printed.err
+    return documents(printed.out)
+
+
+def test_the_rayjob_is_valid_by_kuberays_schema(rayjob: dict[str, dict[str, Any]]) -> None:
+    assert errors_of(rayjob["RayJob"]) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("backofLimit",), 2),
+        (("backoffLimit",), "2"),
+        (("rayClusterSpec", "authOptions", "mode"), "tokens"),
+        (("rayClusterSpec", "workerGroupSpecs", 0, "groupName"), None),
+        (("rayClusterSpec", "headGroupSpec", "template", "spec", "container"), []),
+    ],
+)
+def test_the_schema_refuses_what_kuberay_would(
+    rayjob: dict[str, dict[str, Any]], place: tuple[str | int, ...], value: object
+) -> None:
+    section: Any = rayjob["RayJob"]["spec"]
+    for key in place[:-1]:
+        section = section[key]
+    section[place[-1]] = value
+
+    assert errors_of(rayjob["RayJob"])
+
+
+def test_the_rayjob_ends_goes_on_and_keeps_its_results(rayjob: dict[str, dict[str, Any]]) -> None:
+    spec = rayjob["RayJob"]["spec"]
+    claim = rayjob["PersistentVolumeClaim"]["metadata"]["name"]
+    groups = [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]
+
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert spec["activeDeadlineSeconds"] == 12 * 3600
+    assert spec["backoffLimit"] > 0
+    assert "--output /shared/ddp-sweep-results/own " in spec["entrypoint"]
+    for group in groups:
+        pod = group["template"]["spec"]
+        volumes = {one["name"]: one for one in pod["volumes"]}
+        mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
+        assert volumes[mounts["/shared"]]["persistentVolumeClaim"]["claimName"] == claim
+
+
+def test_the_pods_hold_the_largest_world_size_and_the_head_none_of_it(
+    rayjob: dict[str, dict[str, Any]],
+) -> None:
+    cluster = rayjob["RayJob"]["spec"]["rayClusterSpec"]
+    [workers] = cluster["workerGroupSpecs"]
+    limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
+
+    # 4 workers of 2 GPUs and 3 CPUs, three to a pod.
+    assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"] == 2
+    assert limits["nvidia.com/gpu"] == "6"
+    assert limits["cpu"] == "9"
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert Version(cluster["rayVersion"]) >= Version("2.60")
+
+
+def test_the_config_map_holds_the_sweep_and_the_code_where_the_entrypoint_looks(
+    rayjob: dict[str, dict[str, Any]], write_sweep: Any
+) -> None:
+    folder = write_sweep().parent
+    spec = rayjob["RayJob"]["spec"]
+    pod = spec["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
+    [code] = [one["configMap"] for one in pod["volumes"] if "configMap" in one]
+    texts = rayjob["ConfigMap"]["data"]
+    there = {item["path"]: texts[item["key"]] for item in code["items"]}
+
+    assert code["name"] == rayjob["ConfigMap"]["metadata"]["name"]
+    assert there == {
+        f"sweep/{name}": (folder / name).read_text(encoding="utf-8")
+        for name in ("sweep.yaml", "model.py", "parts/layers.py")
+    }
+    assert "/code/sweep/sweep.yaml" in spec["entrypoint"]
+
+
+def test_what_is_no_text_travels_as_base64_and_what_is_too_large_is_refused(
+    cli: Cli, write_sweep: Any
+) -> None:
+    sweep = write_sweep()
+    table = sweep.with_name("table.bin")
+    table.write_bytes(b"\xff\xfe\x00")
+    arguments = ("submit", sweep, "--manifest", "kuberay", "--ship", table)
+
+    printed = documents(cli(*arguments).out)
+    assert list(printed["ConfigMap"]["binaryData"].values()) == ["//4A"]
+
+    table.write_bytes(b"\xff" * 2_000_000)
+    refused = cli(*arguments)
+    assert refused.code == 2
+    assert "in a ConfigMap; put the larger files into the image" in refused.err
+
+
+def test_an_existing_claim_and_an_image_are_taken(cli: Cli, write_sweep: Any) -> None:
+    printed = cli(
+        *("submit", write_sweep(), "--manifest", "kuberay", "--claim", "lab-disk"),
+        *("--image", "lab/sweep:3", "--results", "/shared/x", "--set", "training.epochs=2"),
+    )
+    found = documents(printed.out)
+    spec = found["RayJob"]["spec"]
+
+    assert "PersistentVolumeClaim" not in found
+    assert errors_of(found["RayJob"]) == []
+    assert "--set training.epochs=2" in spec["entrypoint"]
+    assert "--output /shared/x" in spec["entrypoint"]
+    containers = json.dumps(spec)
+    assert containers.count('"lab/sweep:3"') == 2
+    assert containers.count('"claimName": "lab-disk"') == 2
+
+
+@pytest.mark.parametrize("name", ["Fraud_2026", "9.lives", "a" * 60])
+def test_any_name_of_a_sweep_becomes_one_that_kubernetes_takes(
+    cli: Cli, write_sweep: Any, name: str
+) -> None:
+    printed = cli("submit", write_sweep(name=name), "--manifest", "kuberay")
+    assert printed.code == 0, printed.err
+    job = documents(printed.out)["RayJob"]
+
+    # A label by RFC 1035, of at most the 47 characters that KubeRay allows.
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", job["metadata"]["name"])
+
+
+def test_a_sweep_for_cpus_asks_for_no_gpu(cli: Cli, write_sweep: Any) -> None:
+    for manifest in ("kuberay", "slurm"):
+        printed = cli("submit", write_sweep(device="cpu"), "--manifest", manifest)
+        assert printed.code == 0, printed.err
+        for asked in ("nvidia.com/gpu", "--gpus", "--num-gpus"):
+            assert asked not in printed.out
+
+
+@pytest.fixture
+def script(cli: Cli, write_sweep: Any, tmp_path: Path) -> Path:
+    printed = cli(
+        *("submit", write_sweep(), "--manifest", "slurm", "--workers-per-node", "2"),
+        *("--hours", "1.5", "--interface", "ib0"),
+    )
+    assert printed.code == 0, printed.err
+    file = tmp_path / "sweep.sbatch"
+    file.write_text(printed.out, encoding="utf-8")
+    return file
+
+
+def test_bash_and_shellcheck_find_nothing_in_the_script(script: Path) -> None:
+    for program in (["bash", "-n"], ["shellcheck"]):
+        check = subprocess.run([*program, script], capture_output=True, text=True, check=False)
+        assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_the_script_asks_slurm_for_what_the_sweep_needs(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)(?:=(.*))?$", text, re.MULTILINE))
+
+    # 4 workers of 2 GPUs and 3 CPUs, two to a node.
+    assert asked["nodes"] == "2"
+    assert asked["ntasks-per-node"] == "1"
+    assert asked["gpus-per-node"] == "4"
+    assert asked["cpus-per-task"] == "6"
+    assert asked["time"] == "01:30:00"
+    # Slurm signals the script before the time is up, early enough to end a trial.
+    signal, seconds = asked["signal"].removeprefix("B:").split("@")
+    assert f"trap 'requeue=yes; kill -INT \"$run\"' {signal}" in text
+    assert 0 < int(seconds) < 90 * 60
+    assert {"exclusive", "requeue"} <= set(asked)
+
+
+def test_a_file_that_is_missing_is_named(cli: Cli, write_sweep: Any) -> None:
+    sweep = write_sweep()
+    (sweep.parent / "model.py").unlink()
+
+    refused = cli("submit", sweep, "--manifest", "kuberay")
+    assert refused.code == 2
+    assert f"there is no file {sweep.parent / 'model.py'}" in refused.err
