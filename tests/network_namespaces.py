@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

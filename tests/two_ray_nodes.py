@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +87,9 @@ class RayNodes:
         """Run a command on a host, as somebody does who is logged in there."""
         # In files: what a command starts and leaves behind would keep a pipe open.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            process = self.start(host, words, environment=environment, folder=folder, to=(out, err))
+            process = self.start(
+                host, words, environment=environment, folder=folder, to=(out, err)
+            )
             try:
                 code = process.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -118,7 +119,9 @@ class RayNodes:
         )
 
     def _environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "GLOO_", "NCCL_"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "GLOO_", "NCCL_"))
+        }
         kept |= {"PATH": f"{_BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         # Nothing of the user's that runs these tests: a token in the home folder is taken up.
         kept |= {"HOME": str(self.scratch), "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "100"}
