@@ -146,8 +146,11 @@ class TwoHosts:
         """Start a host on which nothing runs yet."""
         name = self.names[host]
         self._keepers[host] = keeper = subprocess.Popen(
-            ["ip", "netns", "exec", name, "unshare", "--uts", "--pid", "--fork", "--mount-proc"]
-            + ["--kill-child", "sh", "-c", _INIT, name],
+            [
+                *("ip", "netns", "exec", name),
+                *("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"),
+                *("sh", "-c", _INIT, name),
+            ]
         )
         deadline = time.monotonic() + _START_S
         while True:

@@ -223,7 +223,9 @@ def _answer_within(reference: Any) -> Any:  # noqa: ANN401 - whatever the node s
 def _dashboard_answers() -> bool:
     """Whether what Ray Train asks when it cleans up would be answered."""
     try:
-        list_nodes(limit=1, timeout=_DASHBOARD_S, raise_on_missing_output=False)
+        # The address, since several clusters may have nodes on one host.
+        address = ray.get_runtime_context().gcs_address
+        list_nodes(address, limit=1, timeout=_DASHBOARD_S, raise_on_missing_output=False)
     except Exception:  # noqa: BLE001 - of several libraries below; each means no
         return False
     return True
