@@ -67,7 +67,9 @@ def connect(address: str | None, spec: SweepSpec) -> Iterator[ClusterConnection]
         AddressError: The address is one of the Ray client.
         CapacityError: There is no such cluster, or it lacks the device asked for.
     """
-    with join(address, local_cpus=_local_cpus(spec), start_timeout_s=spec.resources.start_timeout_s):
+    with join(
+        address, local_cpus=_local_cpus(spec), start_timeout_s=spec.resources.start_timeout_s
+    ):
         yield _describe(spec)
 
 
