@@ -178,6 +178,8 @@ class TwoHosts:
             _run("ip", "-n", name, "address", "add", f"{address}/24", "dev", INTERFACE)
             _run("ip", "-n", name, "link", "set", INTERFACE, "up")
             _run("ip", "-n", name, "link", "set", "lo", "up")
+            # Where nothing leads outside, programs take loopback for their own address.
+            _run("ip", "-n", name, "route", "add", "default", "dev", INTERFACE)
         self.set_rate(self.rate)
         for host in (0, 1):
             self.switch_on(host)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from network_namespaces import TwoHosts
 
-__all__ = ["Ended", "RayNodes", "two_ray_nodes"]
+__all__ = ["HEAD", "OTHER", "Ended", "RayNodes", "two_ray_nodes"]
 
 HEAD, OTHER = 0, 1
 PORT = 6379
@@ -125,6 +125,7 @@ class RayNodes:
         kept |= {"PATH": f"{_BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         # Nothing of the user's that runs these tests: a token in the home folder is taken up.
         kept |= {"HOME": str(self.scratch), "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "100"}
+        kept["TMPDIR"] = str(self.scratch)
         return kept | dict(self.environment)
 
 
