@@ -171,6 +171,8 @@ class TwoHosts:
             hosts = [loopback, *(line for line in named if self._named(line, name))]
             (_CONFIGURATION / name).mkdir(parents=True)
             (_CONFIGURATION / name / "hosts").write_text("\n".join([*hosts, ""]))
+            # Nobody outside is asked for a name: here nobody listens, which is known at once.
+            (_CONFIGURATION / name / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         _run("ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
         for end, name, address in zip(ends, self.names, self.addresses, strict=True):
             _run("ip", "link", "set", end, "netns", name)
