@@ -1,8 +1,8 @@
 """Two hosts on one machine: a network, processes, mounts and a name of their own each.
 
-Needs root, ``ip`` and ``tc`` (Debian: ``apt-get install iproute2``), and ``unshare`` and
-``nsenter`` of util-linux. Both ends of the link between the hosts are named eth0. Whatever runs on
-a host ends with it, as by a power cut, since it has a process namespace of its own.
+Needs root, ``ip`` and ``tc`` (Debian: ``apt-get install iproute2``), and ``unshare``, ``nsenter``
+and ``setpriv`` of util-linux. Both ends of the link between the hosts are named eth0. Whatever
+runs on a host ends with it, as by a power cut, since it has a process namespace of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["INTERFACE", "TwoHosts", "require_namespaces"]
 
 INTERFACE = "eth0"
 
-_TOOLS = ("ip", "tc", "unshare", "nsenter")
+_TOOLS = ("ip", "tc", "unshare", "nsenter", "setpriv")
 _CONFIGURATION = Path("/etc/netns")
 """Files in NAME/ stand in for those of /etc in what ``ip netns exec NAME`` starts."""
 _START_S = 20.0
@@ -148,6 +148,8 @@ class TwoHosts:
         self._keepers[host] = keeper = subprocess.Popen(
             [
                 *("ip", "netns", "exec", name),
+                # Tests that are killed can't clean up; what runs on the host ends with them.
+                *("setpriv", "--pdeathsig", "KILL"),
                 *("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"),
                 *("sh", "-c", _INIT, name),
             ]
