@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from network_namespaces import TwoHosts
+from network_namespaces import INTERFACE, TwoHosts
 
 from ddp_sweep.training.messages import RankReport, TrialRequest
 
@@ -31,6 +31,7 @@ def run_on(
                 *(sys.executable, str(_PROGRAM), str(rank)),
                 *(f"{hosts.addresses[0]}:29511", str(requests), str(output)),
             ],
+            environment={"GLOO_SOCKET_IFNAME": INTERFACE},
         )
         for rank, output in enumerate(outputs)
     ]

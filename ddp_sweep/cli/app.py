@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from ddp_sweep import __version__
-from ddp_sweep.cli import judging, reporting, running, starting, submitting, sweep_files, trying
+from ddp_sweep.cli import (
+    examining,
+    judging,
+    reporting,
+    running,
+    starting,
+    submitting,
+    sweep_files,
+    trying,
+)
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
 
@@ -32,6 +41,7 @@ app.command()(submitting.submit)
 app.command()(running.status)
 app.command(name="rank")(judging.rank_configurations)
 app.command()(reporting.report)
+app.command()(examining.doctor)
 
 
 def main() -> None:

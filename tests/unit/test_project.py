@@ -20,7 +20,7 @@ PACKAGE = ROOT / "ddp_sweep"
 LAYERS = [
     {"api", "cli"},
     {"cluster", "report"},
-    {"reporter", "analysis", "training", "live"},
+    {"reporter", "analysis", "training", "live", "checkup"},
     {"plan", "results", "workload"},
     {"spec", "schema"},
     {"errors"},
@@ -36,7 +36,18 @@ MAY_IMPORT_TORCH = (
     "ddp_sweep.workload",
     "ddp_sweep.cluster.gang",
 )
-LIGHT = ("analysis", "report", "live", "reporter", "results", "spec", "plan", "schema", "errors")
+LIGHT = (
+    "analysis",
+    "report",
+    "live",
+    "checkup",
+    "reporter",
+    "results",
+    "spec",
+    "plan",
+    "schema",
+    "errors",
+)
 
 
 def module_name(file: Path) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "ClusterConnection",
     "connect",
     "describe_nodes",
+    "join",
     "largest_world_size",
     "resolve_device",
     "resources_per_worker",
@@ -66,6 +67,27 @@ def connect(address: str | None, spec: SweepSpec) -> Iterator[ClusterConnection]
         AddressError: The address is one of the Ray client.
         CapacityError: There is no such cluster, or it lacks the device asked for.
     """
+    with join(
+        address, local_cpus=_local_cpus(spec), start_timeout_s=spec.resources.start_timeout_s
+    ):
+        yield _describe(spec)
+
+
+@contextmanager
+def join(
+    address: str | None, *, local_cpus: int | None = None, start_timeout_s: float = 600
+) -> Iterator[None]:
+    """Be connected to Ray, for as long as the context lasts.
+
+    Args:
+        address: As in :func:`connect`.
+        local_cpus: CPUs of a Ray that is started on this machine; None: as many as it has.
+        start_timeout_s: How long a group of workers may take to start.
+
+    Raises:
+        AddressError: The address is one of the Ray client.
+        CapacityError: There is no such cluster.
+    """
     if address is not None and address.startswith("ray://"):
         raise AddressError(
             f"address {address!r}: the Ray client (ray://) is not supported, Ray advises against "
@@ -74,9 +96,9 @@ def connect(address: str | None, spec: SweepSpec) -> Iterator[ClusterConnection]
         )
     ours = not ray.is_initialized()
     if ours:
-        _initialize(address, spec)
+        _initialize(address, local_cpus, start_timeout_s)
     try:
-        yield _describe(spec)
+        yield
     finally:
         if ours:
             ray.shutdown()
@@ -150,8 +172,8 @@ def _no_cluster(address: str | None, error: Exception) -> CapacityError:
     )
 
 
-def _initialize(address: str | None, spec: SweepSpec) -> None:
-    variables = cluster_variables(start_timeout_s=spec.resources.start_timeout_s)
+def _initialize(address: str | None, local_cpus: int | None, start_timeout_s: float) -> None:
+    variables = cluster_variables(start_timeout_s=start_timeout_s)
     settings: dict[str, Any] = {
         "runtime_env": {"env_vars": variables},
         "log_to_driver": False,
@@ -160,7 +182,7 @@ def _initialize(address: str | None, spec: SweepSpec) -> None:
     }
     if address is None:
         settings |= {
-            "num_cpus": _local_cpus(spec),
+            "num_cpus": local_cpus,
             # Without the dashboard nobody cleans up after Ray Train processes that were killed.
             "include_dashboard": True,
         }

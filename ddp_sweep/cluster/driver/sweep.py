@@ -45,6 +45,7 @@ from ddp_sweep.workload import WorkloadFactory, code_version, load_workload, loc
 
 __all__ = ["Additions", "SweepOutcome", "run_sweep"]
 
+_FAULT_EXIT_CODE = 1
 _INTERRUPTED_EXIT_CODE = 130
 _NO_FAULT = (Status.SUCCEEDED, Status.INFEASIBLE, Status.OUT_OF_MEMORY, Status.DIVERGED)
 """Ends that are a measurement or an expected limit."""
@@ -193,7 +194,7 @@ def _outcome(
         text = nothing_ran(plan)  # what is infeasible here might have fitted now
     exit_code = _exit_code(ledger.endings(plan))
     if session.fell_short is not None:
-        exit_code = CapacityError.exit_code
+        exit_code = _FAULT_EXIT_CODE if session.lost_nodes else CapacityError.exit_code
         text += (
             f". The larger trials could not run: {session.fell_short}. The same command runs them "
             "once there is room"
@@ -215,4 +216,4 @@ def _ranked(output: Path) -> dict[str, Any]:
 
 
 def _exit_code(endings: list[str | None]) -> int:
-    return 0 if all(ending in _NO_FAULT for ending in endings) else 1
+    return 0 if all(ending in _NO_FAULT for ending in endings) else _FAULT_EXIT_CODE

@@ -6,35 +6,22 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import ray
 import torch.distributed as dist
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks import DatasetsCallback
 
+from ddp_sweep.cluster.gang.interfaces import choose_interface
 from ddp_sweep.cluster.gang.rank_order import rank_order
 
-__all__ = ["LeanTorchTrainer", "NodeTorchConfig", "interface_of"]
+__all__ = ["LeanTorchTrainer", "NodeTorchConfig"]
 
 _BACKEND = TorchConfig().backend_cls
 
 
-def interface_of(address: str) -> str | None:
-    """Name of this host's network interface that has an address; None where none has it."""
-    interfaces: dict[str, list[Any]] = psutil.net_if_addrs()
-    for name, entries in interfaces.items():
-        if any(entry.address == address for entry in entries):
-            return name
-    return None
-
-
 def _choose_interface() -> None:
-    name = interface_of(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-    if name is not None:
-        # What the user has set stays.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+    choose_interface(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 class _Reordered:
@@ -75,8 +62,8 @@ class _NodeTorchBackend(_BACKEND):  # type: ignore[misc, valid-type]
 class NodeTorchConfig(TorchConfig):
     """Ray's ``TorchConfig``, on the network interface that bears the Ray node's address.
 
-    Gloo and NCCL otherwise take the interface that the host's own name resolves to. On hosts
-    where that is loopback, ranks on two nodes look for each other at 127.0.0.1.
+    Each worker sets it for itself, before the process group is made: nodes may name theirs
+    differently.
 
     The ranks of the process group are in the order of :func:`rank_order` and not those that Ray
     Train has given its workers: ask torch.

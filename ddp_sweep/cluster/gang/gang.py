@@ -85,6 +85,8 @@ class Gang:
         self._processes = _processes_here(started.members)
         if started.complete and not started.failures and not started.gang_ended:
             return None
+        if started.silent_s is None and lacking is not None and not started.gang_ended:
+            return Failure(status=Status.NODE_LOST, detail=f"a node is gone: no {lacking}")
         if started.silent_s is not None:
             detail = f"{STALLED}the workers did not start within {started.silent_s:.0f} s"
             if lacking is not None:
@@ -102,6 +104,9 @@ class Gang:
             lacking = missing(
                 alive_nodes(), settings.growth, settings.resources_per_worker, settings.world_size
             )
+            if lacking is not None and not settings.growth.types:
+                # It held all of them when the sweep began, and does not grow by itself.
+                return Collected(), lacking
             if lacking != told:
                 told = lacking
                 text = lacking and f"waiting for {lacking}; gives up at {gives_up:%H:%M}"

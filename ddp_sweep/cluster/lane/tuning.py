@@ -150,8 +150,9 @@ class ScheduleSearcher(Searcher):
             ended = self._recover(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
-        # Workers that did not start have had all the time that start_timeout_s allows.
-        final = not ended.began and ended.status == Status.TIMED_OUT
+        # Workers that did not start have had all the time that start_timeout_s allows, or have
+        # nowhere to start.
+        final = not ended.began and ended.status in (Status.TIMED_OUT, Status.NODE_LOST)
         again = self._schedule.ended(assignment, ended.status, ended.status_detail, final=final)
         self.fatal = self.fatal or _fatal(ended, again)
         if self.fatal:

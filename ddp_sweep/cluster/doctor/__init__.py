@@ -1,0 +1,1 @@
+"""Collects on a cluster the facts that `ddp_sweep.checkup` judges."""
