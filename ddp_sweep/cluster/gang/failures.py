@@ -9,7 +9,7 @@ from typing import Any
 from ddp_sweep.schema import STALLED, Status
 from ddp_sweep.training.messages import RankFailure, RankReport
 
-__all__ = ["Evidence", "Failure", "GangOutcome", "judge"]
+__all__ = ["Evidence", "Failure", "GangOutcome", "judge", "no_room"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,8 @@ def judge(evidence: Evidence) -> Failure:
     """
     spoke = {failure.rank for failure in evidence.failures}
     for rank, node in sorted(evidence.lost_nodes.items()):
-        return Failure(status=Status.NODE_LOST, rank=rank, detail=f"rank {rank}: lost node {node}")
+        detail = f"rank {rank}: its node {node[:8]} is gone, or cannot be reached any more"
+        return Failure(status=Status.NODE_LOST, rank=rank, detail=detail)
     for rank, cause in sorted(evidence.deaths.items()):
         if rank not in spoke:
             return Failure(status=Status.WORKER_DIED, rank=rank, detail=f"rank {rank}: {cause}")
@@ -69,6 +70,15 @@ def judge(evidence: Evidence) -> Failure:
         return Failure(status=Status.TIMED_OUT, detail=_stalled(evidence.silent_s, evidence))
     cause = evidence.gang_error or "the group of workers ended without an error"
     return Failure(status=Status.WORKER_DIED, detail=cause)
+
+
+def no_room(needed: int, room: int) -> Failure:
+    """A trial that the cluster could hold when the sweep began, and cannot hold now."""
+    return Failure(
+        status=Status.NODE_LOST,
+        detail=f"nodes of the cluster are gone: {needed} workers are needed, and there is room "
+        f"for {room}. Once the nodes are back, run the same command again",
+    )
 
 
 def _stalled(silent_s: float, evidence: Evidence) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ddp_sweep.cluster.gang.failures import Evidence, judge
-from ddp_sweep.schema import STALLED, Status, is_transient
+from ddp_sweep.schema import AFTER_OTHERS, STALLED, Status, is_transient
 from ddp_sweep.training.messages import RankFailure
 
 
@@ -68,6 +68,7 @@ def test_an_end_of_the_whole_group_is_a_death() -> None:
         (Status.TIMED_OUT, None, False),
         (Status.WORKLOAD_ERROR, "x", False),
         (Status.OUT_OF_MEMORY, "x", False),
+        (Status.OUT_OF_MEMORY, f"{AFTER_OTHERS}x", True),
         (Status.DIVERGED, "x", False),
         (Status.SUCCEEDED, None, False),
     ],
