@@ -7,10 +7,10 @@ import re
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-__all__ = ["NO_MEMORY", "deaths", "end_of_gang"]
+__all__ = ["NO_MEMORY", "deaths", "end_of_actor", "end_of_gang"]
 
 NO_MEMORY = (
-    "the worker process was ended because its host ran out of memory; use fewer workers a host, a "
+    "the process was ended because its host ran out of memory; use fewer workers a host, a "
     "smaller per_worker_batch_size or fewer loader_workers, or hosts with more memory"
 )
 _KILLED = (
@@ -38,11 +38,19 @@ def deaths(error: BaseException | None) -> dict[int, str]:
 
 def end_of_gang(error: BaseException) -> str:
     """Why the group of workers ended as a whole, in a few words."""
-    if isinstance(error, OutOfMemoryError) or _LOW_ON_MEMORY in str(error):
+    return end_of_actor(error, "the process of Ray Train that watches the workers died")
+
+
+def end_of_actor(error: BaseException, usual: str) -> str:
+    """Why an actor is gone, in a few words.
+
+    Args:
+        error: What a call of it raised.
+        usual: What to say of a death that Ray knows no cause of.
+    """
+    if _was_memory(error):
         return NO_MEMORY
-    if isinstance(error, RayActorError):
-        return "the process of Ray Train that watches the workers died"
-    return _first_line(error)
+    return usual if isinstance(error, RayActorError) else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -52,12 +60,15 @@ def _first_line(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    text = str(error)
-    if isinstance(error, OutOfMemoryError) or _LOW_ON_MEMORY in text:
+    if _was_memory(error):
         return NO_MEMORY
-    found = _EXIT_DETAIL.search(text)
+    found = _EXIT_DETAIL.search(str(error))
     if found and "connection error" not in found.group(1):
         return f"the worker process died: {found.group(1)}"
     if isinstance(error, RayActorError):
         return _KILLED
     return _first_line(error)
+
+
+def _was_memory(error: BaseException) -> bool:
+    return isinstance(error, OutOfMemoryError) or _LOW_ON_MEMORY in str(error)

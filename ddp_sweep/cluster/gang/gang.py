@@ -25,12 +25,19 @@ from ddp_sweep.cluster.connection.growth import alive_nodes, missing
 from ddp_sweep.cluster.connection.presence import lost_nodes
 from ddp_sweep.cluster.gang.backend import LeanTorchTrainer, NodeTorchConfig
 from ddp_sweep.cluster.gang.board import ProgressBoard
-from ddp_sweep.cluster.gang.deaths import deaths, end_of_gang
-from ddp_sweep.cluster.gang.failures import Evidence, Failure, GangOutcome, judge, no_room
+from ddp_sweep.cluster.gang.deaths import deaths, end_of_actor, end_of_gang
+from ddp_sweep.cluster.gang.failures import (
+    Evidence,
+    Failure,
+    GangOutcome,
+    judge,
+    no_room,
+    not_started,
+)
 from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
 from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
-from ddp_sweep.schema import STALLED, Status
+from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
 
 __all__ = ["Gang"]
@@ -74,6 +81,8 @@ class Gang:
         self._processes: list[psutil.Process] = []
         self._mailbox: Any = None
         self._fit: _Fit | None = None
+        self._mailbox_lost: str | None = None
+        """Why the mailbox is gone, where it is."""
 
     @property
     def world_size(self) -> int:
@@ -100,16 +109,10 @@ class Gang:
         self._processes = _processes_here(started.members)
         if started.complete and not started.failures and not started.gang_ended:
             return None
-        if (
-            not (started.failures or started.gang_ended)
-            and self._room.possible() < self.world_size
-        ):
+        if not started.failures and self._room.possible() < self.world_size:
             return no_room(self.world_size, self._room.present())
         if started.silent_s is not None:
-            detail = f"{STALLED}the workers did not start within {started.silent_s:.0f} s"
-            if lacking is not None:
-                detail += f"; the cluster still lacks {lacking}"
-            return Failure(status=Status.TIMED_OUT, detail=detail)
+            return not_started(started.silent_s, lacking)
         return judge(self._evidence(started))
 
     def _wait_for_start(self) -> tuple[Collected, str | None]:
@@ -197,7 +200,8 @@ class Gang:
         """Wait for the mailbox; its own death counts as the end of the gang."""
         try:
             return ray.get(reference)
-        except ray.exceptions.RayActorError:
+        except ray.exceptions.RayError as error:
+            self._mailbox_lost = end_of_actor(error, "the process that the workers report to died")
             return Collected(gang_ended=True)
 
     def _settled(self, seen: Collected) -> Collected:
@@ -215,7 +219,7 @@ class Gang:
             lost_nodes=self._lost_nodes() if seen.gang_ended or seen.silent_s else {},
             silent_s=seen.silent_s,
             last_progress=seen.progress,
-            gang_error=None if error is None else end_of_gang(error),
+            gang_error=self._mailbox_lost or (None if error is None else end_of_gang(error)),
         )
 
     def _ranks_of(self, by_train_rank: Mapping[int, str]) -> dict[int, str]:
