@@ -12,6 +12,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 __all__ = [
+    "AFTER_OTHERS",
     "CLOCKS_THROTTLED",
     "EVALS",
     "HIGHER_IS_BETTER",
@@ -52,6 +53,11 @@ STALLED = "stalled: "
 """Begins the detail of a time-out for want of progress; tells it from a trial's own deadline."""
 
 
+AFTER_OTHERS = "after other trials in the same workers: "
+"""Begins the detail of an out_of_memory that a fresh process may not have: what earlier trials
+left behind, fragments for one, is not the configuration's."""
+
+
 REPLICAS_DIFFER = "replicas differ: "
 """Begins the detail of a trial whose ranks did not hold equal weights. The rest is JSON:
 ``{"parameters": {name: largest absolute difference}, "buffers": {...}}``."""
@@ -66,6 +72,8 @@ def is_transient(status: str, detail: str | None) -> bool:
     """Whether another attempt may end differently: the cause lay outside the trial."""
     if status == Status.TIMED_OUT:
         return (detail or "").startswith(STALLED)
+    if status == Status.OUT_OF_MEMORY:
+        return (detail or "").startswith(AFTER_OTHERS)
     return status in (Status.WORKER_DIED, Status.NODE_LOST)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fake_ranks
-import pandas as pd
 import pytest
 import ray
 from fake_ranks import run, sweep_over
@@ -55,50 +54,6 @@ def groups_left() -> list[str]:
     return [group["state"] for group in groups if group["state"] != "REMOVED"]
 
 
-def attempts(folder: Path) -> pd.DataFrame:
-    trials = load_results(folder).trials
-    fault = trials["parameters"].str.extract(r'"workload_options.fault": "(\w+)"')[0]
-    return trials.assign(fault=fault).sort_values(["fault", "attempt"], ignore_index=True)
-
-
-def test_a_fault_costs_its_own_trial_only(tmp_path: Path) -> None:
-    faults = ("none", "raise", "exit", "hang", "orphan", "recycle")
-    outcome = run(sweep_over(*faults, stall_timeout_s=5, max_attempts=2), tmp_path)
-
-    rows = attempts(tmp_path)
-    ends = {fault: list(group["status"]) for fault, group in rows.groupby("fault")}
-    assert ends == {
-        "none": ["succeeded"],
-        "raise": ["workload_error"],
-        "exit": ["worker_died", "succeeded"],
-        "hang": ["timed_out", "succeeded"],
-        "orphan": ["worker_died", "succeeded"],
-        "recycle": ["succeeded"],
-    }
-    details = rows[~rows["status"].isin(["succeeded"])].set_index("fault")["status_detail"]
-    assert "rank 1: ValueError('asked to')" in details["raise"]
-    assert "rank 1: the worker process died" in details["exit"]
-    assert "stalled: no progress for 5 s; last seen: stage begun" in details["hang"]
-    assert "the process that drives the workers died" in details["orphan"]
-    assert outcome.exit_code == 1
-    assert outcome.ran == 9
-    # Every failure is followed by new workers, and a retry comes right after its first attempt.
-    ordered = rows.dropna(subset=["started_at"]).sort_values("started_at")
-    failed = ordered["status"].ne("succeeded") | ordered["fault"].eq("recycle")
-    renewed = ordered["gang_id"].ne(ordered["gang_id"].shift(-1))
-    assert renewed[failed].all()
-    retried = [fault for fault, group in ordered.groupby("fault", sort=False) if len(group) > 1]
-    for fault in retried:
-        places = (ordered["fault"] == fault).to_numpy().nonzero()[0]
-        assert places[1] == places[0] + 1
-
-
-def test_a_trial_that_is_lost_for_good_is_no_success(tmp_path: Path) -> None:
-    outcome = run(sweep_over("exit", "none", max_attempts=1), tmp_path)
-    assert outcome.exit_code == 1
-    assert sorted(load_results(tmp_path).trials["status"]) == ["succeeded", "worker_died"]
-
-
 def test_a_finished_folder_runs_nothing_and_a_changed_sweep_is_refused(tmp_path: Path) -> None:
     spec = sweep_over("none", world_sizes=(1, 2))
     assert run(spec, tmp_path).exit_code == 0
@@ -110,19 +65,6 @@ def test_a_finished_folder_runs_nothing_and_a_changed_sweep_is_refused(tmp_path:
     with pytest.raises(SpecChangedError, match=r"world_size: \[1, 2\] there, \[2\] now"):
         run(sweep_over("none", world_sizes=(2,)), tmp_path)
     assert sorted(tmp_path.rglob("*.parquet")) == files
-
-
-def test_a_world_size_over_capacity_becomes_a_row(tmp_path: Path) -> None:
-    outcome = run(sweep_over("none", world_sizes=(1, 64)), tmp_path)
-
-    rows = load_results(tmp_path).trials.set_index("world_size")
-    assert rows["status"].to_dict() == {1: "succeeded", 64: "infeasible"}
-    assert "64 workers" in rows.loc[64, "status_detail"]
-    assert outcome.exit_code == 0
-
-    again = run(sweep_over("none", world_sizes=(1, 64)), tmp_path)
-    assert (again.exit_code, again.ran) == (0, 0)
-    assert "All 2 trials were done; nothing ran" in again.message
 
 
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:

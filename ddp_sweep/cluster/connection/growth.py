@@ -20,6 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ddp_sweep.cluster.connection.presence import present_nodes
+
 __all__ = [
     "NO_GROWTH",
     "Growth",
@@ -140,8 +142,7 @@ def _more_nodes(name: str, node: NodeResources, count: int) -> str:
 
 def alive_nodes() -> tuple[NodeResources, ...]:
     """The nodes of the cluster that this process is connected to."""
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return tuple(_node(entry["Resources"]) for entry in listed if entry["Alive"])
+    return tuple(_node(entry["Resources"]) for entry in present_nodes())
 
 
 def _node(resources: Mapping[str, float]) -> NodeResources:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-__all__ = ["deaths", "first_line"]
+__all__ = ["NO_MEMORY", "deaths", "end_of_actor", "end_of_gang"]
 
+NO_MEMORY = (
+    "the process was ended because its host ran out of memory; use fewer workers a host, a "
+    "smaller per_worker_batch_size or fewer loader_workers, or hosts with more memory"
+)
+_KILLED = (
+    "the worker process died without a word: it was killed (by hand, or by a host that ran out of "
+    "memory), crashed in native code, or called os._exit"
+)
 _EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?:\. |\n|$)")
+_LOW_ON_MEMORY = "low on memory"
+"""In the message of a process that Ray's memory monitor ended."""
 
 
 def deaths(error: BaseException | None) -> dict[int, str]:
@@ -26,16 +36,39 @@ def deaths(error: BaseException | None) -> dict[int, str]:
     }
 
 
-def first_line(error: BaseException) -> str:
+def end_of_gang(error: BaseException) -> str:
+    """Why the group of workers ended as a whole, in a few words."""
+    return end_of_actor(error, "the process of Ray Train that watches the workers died")
+
+
+def end_of_actor(error: BaseException, usual: str) -> str:
+    """Why an actor is gone, in a few words.
+
+    Args:
+        error: What a call of it raised.
+        usual: What to say of a death that Ray knows no cause of.
+    """
+    if _was_memory(error):
+        return NO_MEMORY
+    return usual if isinstance(error, RayActorError) else _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
     """Kind of an error and the first line of its text."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _cause(error: BaseException) -> str:
+    if _was_memory(error):
+        return NO_MEMORY
     found = _EXIT_DETAIL.search(str(error))
-    if found:
+    if found and "connection error" not in found.group(1):
         return f"the worker process died: {found.group(1)}"
     if isinstance(error, RayActorError):
-        return "the worker process died"
-    return first_line(error)
+        return _KILLED
+    return _first_line(error)
+
+
+def _was_memory(error: BaseException) -> bool:
+    return isinstance(error, OutOfMemoryError) or _LOW_ON_MEMORY in str(error)

@@ -9,7 +9,7 @@ from typing import Any
 from ddp_sweep.schema import STALLED, Status
 from ddp_sweep.training.messages import RankFailure, RankReport
 
-__all__ = ["Evidence", "Failure", "GangOutcome", "judge"]
+__all__ = ["Evidence", "Failure", "GangOutcome", "judge", "no_room", "not_started"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,8 @@ def judge(evidence: Evidence) -> Failure:
     """
     spoke = {failure.rank for failure in evidence.failures}
     for rank, node in sorted(evidence.lost_nodes.items()):
-        return Failure(status=Status.NODE_LOST, rank=rank, detail=f"rank {rank}: lost node {node}")
+        detail = f"rank {rank}: its node {node[:8]} is gone, or cannot be reached any more"
+        return Failure(status=Status.NODE_LOST, rank=rank, detail=detail)
     for rank, cause in sorted(evidence.deaths.items()):
         if rank not in spoke:
             return Failure(status=Status.WORKER_DIED, rank=rank, detail=f"rank {rank}: {cause}")
@@ -71,6 +72,49 @@ def judge(evidence: Evidence) -> Failure:
     return Failure(status=Status.WORKER_DIED, detail=cause)
 
 
+def no_room(needed: int, room: int) -> Failure:
+    """A trial that the cluster could hold when the sweep began, and cannot hold now."""
+    return Failure(
+        status=Status.NODE_LOST,
+        detail=f"nodes of the cluster are gone: {needed} workers are needed, and there is room "
+        f"for {room}. Once the nodes are back, run the same command again",
+    )
+
+
+def not_started(waited_s: float, lacking: str | None = None) -> Failure:
+    """A group of workers that was not there in time.
+
+    Args:
+        waited_s: How long it was waited for.
+        lacking: What the cluster lacks for it; None where nothing.
+    """
+    why = (
+        "see whether something else holds the cluster's CPUs or GPUs, or raise "
+        "resources.start_timeout_s"
+        if lacking is None
+        else f"the cluster still lacks {lacking}"
+    )
+    detail = f"{STALLED}the workers did not start within {waited_s:.0f} s; {why}"
+    return Failure(status=Status.TIMED_OUT, detail=detail)
+
+
 def _stalled(silent_s: float, evidence: Evidence) -> str:
-    last = ", ".join(f"{name} {value}" for name, value in (evidence.last_progress or {}).items())
-    return f"{STALLED}no progress for {silent_s:.0f} s; last seen: {last or 'nothing'}"
+    return (
+        f"{STALLED}no progress for {silent_s:.0f} s, last seen: {_seen(evidence.last_progress)}; "
+        "raise resources.stall_timeout_s if the workload may take so long for one thing"
+    )
+
+
+def _seen(progress: Mapping[str, Any] | None) -> str:
+    """Progress of a trial in words.
+
+    >>> _seen({"optimizer_step": 12, "samples": 384, "budget": 512, "train_loss": 0.5})
+    'step 12, 384 of 512 samples'
+    """
+    told = progress or {}
+    parts = [str(told["stage"])] if "stage" in told else []
+    if "optimizer_step" in told:
+        parts.append(f"step {told['optimizer_step']}")
+    if "samples" in told and "budget" in told:
+        parts.append(f"{told['samples']} of {told['budget']} samples")
+    return ", ".join(parts) or "nothing"

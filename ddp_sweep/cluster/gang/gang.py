@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,13 +22,22 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ddp_sweep.cluster.connection.growth import alive_nodes, missing
+from ddp_sweep.cluster.connection.presence import lost_nodes
 from ddp_sweep.cluster.gang.backend import LeanTorchTrainer, NodeTorchConfig
 from ddp_sweep.cluster.gang.board import ProgressBoard
-from ddp_sweep.cluster.gang.deaths import deaths, first_line
-from ddp_sweep.cluster.gang.failures import Evidence, Failure, GangOutcome, judge
+from ddp_sweep.cluster.gang.deaths import deaths, end_of_actor, end_of_gang
+from ddp_sweep.cluster.gang.failures import (
+    Evidence,
+    Failure,
+    GangOutcome,
+    judge,
+    no_room,
+    not_started,
+)
 from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
-from ddp_sweep.schema import STALLED, Status
+from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
 
 __all__ = ["Gang"]
@@ -55,15 +64,30 @@ class Gang:
     """One warm group of workers.
 
     Start it, run trials one after another, close it; after a failure abort it. Not thread-safe.
+
+    Args:
+        settings: What it needs to start.
+        gang_id: Name that no other gang has.
+        limit: Ranks it may have at most; None for as many as the settings say.
     """
 
-    def __init__(self, settings: GangSettings, gang_id: str) -> None:
+    def __init__(self, settings: GangSettings, gang_id: str, limit: int | None = None) -> None:
         self.gang_id = gang_id
-        self._settings = settings
+        self._settings = settings if limit is None else _limited(settings, limit)
+        self._room = Room(
+            resources_per_worker=settings.resources_per_worker, growth=settings.growth
+        )
         self._members: tuple[Member, ...] = ()
         self._processes: list[psutil.Process] = []
         self._mailbox: Any = None
         self._fit: _Fit | None = None
+        self._mailbox_lost: str | None = None
+        """Why the mailbox is gone, where it is."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks, and so the largest world size of a trial."""
+        return self._settings.world_size
 
     @property
     def alive(self) -> bool:
@@ -85,13 +109,15 @@ class Gang:
         self._processes = _processes_here(started.members)
         if started.complete and not started.failures and not started.gang_ended:
             return None
+<<<<<<< HEAD
         if started.silent_s is None and lacking is not None and not started.gang_ended:
             return Failure(status=Status.NODE_LOST, detail=f"a node is gone: no {lacking}")
+=======
+        if not started.failures and self._room.possible() < self.world_size:
+            return no_room(self.world_size, self._room.present())
+>>>>>>> c
         if started.silent_s is not None:
-            detail = f"{STALLED}the workers did not start within {started.silent_s:.0f} s"
-            if lacking is not None:
-                detail += f"; the cluster still lacks {lacking}"
-            return Failure(status=Status.TIMED_OUT, detail=detail)
+            return not_started(started.silent_s, lacking)
         return judge(self._evidence(started))
 
     def _wait_for_start(self) -> tuple[Collected, str | None]:
@@ -101,6 +127,9 @@ class Gang:
         began = self._mailbox.collect_start.remote(settings.start_timeout_s)
         told: str | None = None
         while not ray.wait([began], timeout=_LOOK_S)[0]:
+            if self._room.possible() < self.world_size:
+                # Nodes have gone; what they leave is for another group of workers.
+                return Collected(), None
             lacking = missing(
                 alive_nodes(), settings.growth, settings.resources_per_worker, settings.world_size
             )
@@ -179,7 +208,8 @@ class Gang:
         """Wait for the mailbox; its own death counts as the end of the gang."""
         try:
             return ray.get(reference)
-        except ray.exceptions.RayActorError:
+        except ray.exceptions.RayError as error:
+            self._mailbox_lost = end_of_actor(error, "the process that the workers report to died")
             return Collected(gang_ended=True)
 
     def _settled(self, seen: Collected) -> Collected:
@@ -194,10 +224,10 @@ class Gang:
         return Evidence(
             failures=seen.failures,
             deaths=self._ranks_of(deaths(error)),
-            lost_nodes=self._lost_nodes() if seen.gang_ended else {},
+            lost_nodes=self._lost_nodes() if seen.gang_ended or seen.silent_s else {},
             silent_s=seen.silent_s,
             last_progress=seen.progress,
-            gang_error=None if error is None else first_line(error),
+            gang_error=self._mailbox_lost or (None if error is None else end_of_gang(error)),
         )
 
     def _ranks_of(self, by_train_rank: Mapping[int, str]) -> dict[int, str]:
@@ -206,14 +236,20 @@ class Gang:
         return {ranks.get(one, one): cause for one, cause in by_train_rank.items()}
 
     def _lost_nodes(self) -> dict[int, str]:
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        alive = {node["NodeID"] for node in nodes if node["Alive"]}
-        return {one.rank: one.node_id for one in self._members if one.node_id not in alive}
+        gone = lost_nodes(frozenset(one.node_id for one in self._members))
+        return {one.rank: one.node_id for one in self._members if one.node_id in gone}
 
     def _wait_gone(self) -> None:
         # Processes on other nodes: their resources are free only once they are gone, and the
         # next gang needs those.
         psutil.wait_procs(self._processes, timeout=_ABORT_STEP_S)
+
+
+def _limited(settings: GangSettings, limit: int) -> GangSettings:
+    sizes = tuple(size for size in settings.setup.world_sizes if size <= limit)
+    return replace(
+        settings, world_size=max(sizes), setup=replace(settings.setup, world_sizes=sizes)
+    )
 
 
 def _here() -> str:

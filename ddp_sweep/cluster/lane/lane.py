@@ -13,9 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from ddp_sweep.cluster.gang.failures import Failure, GangOutcome
+from ddp_sweep.cluster.gang.failures import Failure, GangOutcome, no_room
+from ddp_sweep.cluster.lane.headroom import Headroom
+from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import AFTER_OTHERS, Status
 from ddp_sweep.training.messages import RankReport, TrialRequest
 
 __all__ = ["GangLike", "Lane", "restart_is_cheap"]
@@ -28,6 +30,11 @@ class GangLike(Protocol):
     """What a lane needs of a gang; see :class:`ddp_sweep.cluster.gang.gang.Gang`."""
 
     gang_id: str
+
+    @property
+    def world_size(self) -> int:
+        """Number of workers, and so the largest world size of a trial."""
+        ...
 
     @property
     def alive(self) -> bool:
@@ -63,17 +70,19 @@ class Lane:
     """One gang after another, one trial after another.
 
     Args:
-        make_gang: Makes a gang that is not started yet.
+        make_gang: Makes a gang that is not started yet, for at most so many workers.
         commit: Writes the outcome of an attempt; its errors are not the trial's and leave
             :meth:`run`.
+        headroom: How many workers the cluster can hold now.
         clock: Seconds of a clock that never jumps.
         now: The time of day, in UTC.
     """
 
     def __init__(
         self,
-        make_gang: Callable[[], GangLike],
+        make_gang: Callable[[int], GangLike],
         commit: Callable[[AttemptResult], None],
+        headroom: Headroom,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -82,23 +91,45 @@ class Lane:
         """Something is left of a gang that only the end of this process removes."""
         self._make_gang = make_gang
         self._commit = commit
+        self._headroom = headroom
+        self._room = 0
+        self._had = 0
+        """Size of the largest gang that has started."""
         self._clock = clock
         self._now = now
         self._gang: GangLike | None = None
         self._gang_start_s = 0.0
+        self._gang_trials = 0
+        """Trials that the gang was given before."""
         self._block: int | None = None
         self._block_began_s = 0.0
 
-    def run(self, request: TrialRequest) -> AttemptResult:
-        """Run one attempt to its end, commit it and clean up behind it."""
-        startup_s, failure = self._ready(request.trial.block)
+    def run(self, request: TrialRequest, *, fresh_workers: bool = False) -> AttemptResult:
+        """Run one attempt to its end, commit it and clean up behind it.
+
+        Args:
+            request: The attempt.
+            fresh_workers: Whether it needs workers that have run nothing yet.
+        """
+        if fresh_workers:
+            self.close()
+        shortage = self._shortage(request.trial.world_size)
+        if shortage is not None:
+            result = self._result(request, GangOutcome(failure=shortage), None, None)
+            self._commit(result)
+            return result
+        return self._run(request)
+
+    def _run(self, request: TrialRequest) -> AttemptResult:
+        startup_s, failure = self._ready(request.trial)
         gang = self._gang
-        assert gang is not None
-        if failure is not None:
-            result = self._result(request, GangOutcome(failure=failure), gang.gang_id, startup_s)
+        if failure is not None or gang is None:
+            gang_id = None if gang is None else gang.gang_id
+            result = self._result(request, GangOutcome(failure=failure), gang_id, startup_s)
         else:
             began_s, started_at = self._clock(), self._now()
-            outcome = gang.run(request)
+            outcome = _excused(gang.run(request), self._gang_trials)
+            self._gang_trials += 1
             result = replace(
                 self._result(request, outcome, gang.gang_id, startup_s),
                 started_at=started_at,
@@ -108,9 +139,9 @@ class Lane:
         try:
             self._commit(result)
         finally:
-            if failure is not None:
+            if gang is not None and failure is not None:
                 self._give_up(gang.abort)
-            elif any(report.recycle_reason for report in result.reports):
+            elif gang is not None and any(one.recycle_reason for one in result.reports):
                 self._give_up(gang.close)
         return result
 
@@ -119,19 +150,55 @@ class Lane:
         if self._gang is not None:
             self._give_up(self._gang.close)
 
-    def _ready(self, block: int) -> tuple[float | None, Failure | None]:
+    def _shortage(self, world_size: int) -> Failure | None:
+        """Why there can't be enough workers now, where that is so."""
+        gang = self._gang
+        if gang is not None and gang.alive and gang.world_size >= world_size:
+            return None
+        self._room = self._headroom.wait_for(world_size)
+        return no_room(world_size, self._room) if self._room < world_size else None
+
+    def _ready(self, trial: Trial) -> tuple[float | None, Failure | None]:
         """Have a gang that runs: seconds to start it (None: it was there) and what failed."""
-        if self._gang is not None and (not self._gang.alive or self._is_due(block)):
+        block = trial.block
+        if self._gang is not None and (
+            not self._gang.alive or self._is_due(block) or self._gang.world_size < trial.world_size
+        ):
             self._give_up(self._gang.close)
         startup_s, failure = None, None
         if self._gang is None:
             began_s = self._clock()
-            self._gang = self._make_gang()
-            failure = self._gang.start()
+            failure = self._start()
+            if failure is not None and self._nodes_have_gone(failure):
+                # What is left may be enough, or they may be back by now.
+                self._give_up(self._gang.abort)
+                failure = self._shortage(trial.world_size) or self._start()
+            self._had = max(self._had, 0 if failure else self._gang_size)
             startup_s = self._gang_start_s = self._clock() - began_s
         if block != self._block:
             self._block, self._block_began_s = block, self._clock()
         return startup_s, failure
+
+    def _start(self) -> Failure | None:
+        # One that is renewed for its age takes the room there was when it was made.
+        self._gang = self._make_gang(self._room)
+        self._gang_trials = 0
+        return self._gang.start()
+
+    @property
+    def _gang_size(self) -> int:
+        return 0 if self._gang is None else self._gang.world_size
+
+    def _nodes_have_gone(self, failure: Failure) -> bool:
+        """Whether workers failed to start for want of nodes that were there before."""
+        if failure.status == Status.NODE_LOST:
+            return True
+        size = self._gang_size
+        in_vain = failure.status == Status.TIMED_OUT and self._had >= size
+        if not in_vain or not self._headroom.lacks(size):
+            return False
+        self._headroom.give_up()
+        return True
 
     def _is_due(self, block: int) -> bool:
         if self._block is None or block == self._block:
@@ -142,7 +209,7 @@ class Lane:
         self,
         request: TrialRequest,
         outcome: GangOutcome,
-        gang_id: str,
+        gang_id: str | None,
         startup_s: float | None,
     ) -> AttemptResult:
         status, detail = _ending(outcome)
@@ -160,6 +227,14 @@ class Lane:
     def _give_up(self, end: Callable[[], bool]) -> None:
         self.broken = self.broken or not end()
         self._gang = None
+
+
+def _excused(outcome: GangOutcome, trials_before: int) -> GangOutcome:
+    """Say of memory that ran out whether earlier trials may have had a part in it."""
+    failure = outcome.failure
+    if failure is None or failure.status != Status.OUT_OF_MEMORY or not trials_before:
+        return outcome
+    return replace(outcome, failure=replace(failure, detail=AFTER_OTHERS + failure.detail))
 
 
 def _ending(outcome: GangOutcome) -> tuple[Status, str | None]:

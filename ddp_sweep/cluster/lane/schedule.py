@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ddp_sweep.plan import Trial
-from ddp_sweep.schema import is_transient
+from ddp_sweep.schema import Status, is_transient
 
 __all__ = ["Assignment", "Schedule"]
 
@@ -20,6 +20,8 @@ class Assignment:
     """Place of the trial among those of this schedule."""
     trial: Trial
     attempt: int
+    fresh_workers: bool = False
+    """Whether only workers that have run nothing yet can tell how it ends."""
 
 
 class Schedule:
@@ -47,6 +49,7 @@ class Schedule:
         """Place of the first trial that has not been handed out yet."""
         self._again: deque[int] = deque()
         self._tries: dict[int, int] = {}
+        self._short_of_memory: set[int] = set()
         self._draining = False
         self._running: dict[int, Assignment] = {}
 
@@ -86,7 +89,12 @@ class Schedule:
         self._tries[index] = self._tries.get(index, 0) + 1
         trial = self._trials[index]
         attempt = self._made.get(trial.trial_id, 0) + self._tries[index]
-        self._running[index] = Assignment(index=index, trial=trial, attempt=attempt)
+        self._running[index] = Assignment(
+            index=index,
+            trial=trial,
+            attempt=attempt,
+            fresh_workers=index in self._short_of_memory,
+        )
         return self._running[index]
 
     def ended(
@@ -105,6 +113,8 @@ class Schedule:
         again = not final and is_transient(status, detail) and tries < self._max_attempts
         if again:
             self._again.append(assignment.index)
+        if again and status == Status.OUT_OF_MEMORY:
+            self._short_of_memory.add(assignment.index)
         return again
 
     def drain(self) -> None:

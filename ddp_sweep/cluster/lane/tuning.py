@@ -19,7 +19,9 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from ddp_sweep.cluster.gang.gang import Gang
+from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings
+from ddp_sweep.cluster.lane.headroom import Headroom
 from ddp_sweep.cluster.lane.lane import Lane
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.errors import CapacityError, DdpSweepError, ResultsError, WorkloadError
@@ -63,7 +65,13 @@ class LaneTrainable(tune.Trainable):
         assert blueprint is not None
         self._assigned = config
         self._requests = blueprint.requests
-        self._lane = Lane(lambda: Gang(blueprint.gang, uuid.uuid4().hex[:8]), blueprint.commit)
+        gang = blueprint.gang
+        room = Room(resources_per_worker=gang.resources_per_worker, growth=gang.growth)
+        self._lane = Lane(
+            lambda limit: Gang(gang, uuid.uuid4().hex[:8], limit),
+            blueprint.commit,
+            Headroom(room, gang.start_timeout_s),
+        )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Called by Tune before each further attempt; True: this process can be kept."""
@@ -74,7 +82,10 @@ class LaneTrainable(tune.Trainable):
         """Run the attempt assigned; Tune counts it as done with its first result."""
         request = self._requests[self._assigned["index"]]
         try:
-            result = self._lane.run(replace(request, attempt=self._assigned["attempt"]))
+            result = self._lane.run(
+                replace(request, attempt=self._assigned["attempt"]),
+                fresh_workers=self._assigned["fresh_workers"],
+            )
         except DdpSweepError as error:
             ended = Ended(status=Status.INTERRUPTED, commit_error=str(error))
             return asdict(ended) | {"done": True}
@@ -136,7 +147,11 @@ class ScheduleSearcher(Searcher):
             return None
         assignment = self._assigned[trial_id] = self._schedule.next()
         self._on_start(assignment)
-        return {"index": assignment.index, "attempt": assignment.attempt}
+        return {
+            "index": assignment.index,
+            "attempt": assignment.attempt,
+            "fresh_workers": assignment.fresh_workers,
+        }
 
     def on_trial_complete(
         self,
@@ -150,8 +165,13 @@ class ScheduleSearcher(Searcher):
             ended = self._recover(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
+<<<<<<< HEAD
         # Workers that did not start have had all the time that start_timeout_s allows, or have
         # nowhere to start.
+=======
+        # Workers that did not start, and nodes that did not come back, have had all the time that
+        # start_timeout_s allows.
+>>>>>>> c
         final = not ended.began and ended.status in (Status.TIMED_OUT, Status.NODE_LOST)
         again = self._schedule.ended(assignment, ended.status, ended.status_detail, final=final)
         self.fatal = self.fatal or _fatal(ended, again)
@@ -171,7 +191,7 @@ class ScheduleSearcher(Searcher):
 def _fatal(ended: Ended, again: bool) -> DdpSweepError | None:
     if ended.commit_error is not None:
         return ResultsError(ended.commit_error)
-    if ended.began or again:
+    if ended.began or again or ended.status == Status.NODE_LOST:
         return None
     # What kept the workers of this trial from starting would keep those of the next.
     message = f"the workers could not be started: {ended.status_detail}"

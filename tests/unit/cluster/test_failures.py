@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ddp_sweep.cluster.gang.failures import Evidence, judge
-from ddp_sweep.schema import STALLED, Status, is_transient
+from ddp_sweep.cluster.gang.failures import Evidence, judge, not_started
+from ddp_sweep.schema import AFTER_OTHERS, STALLED, Status, is_transient
 from ddp_sweep.training.messages import RankFailure
 
 
@@ -46,7 +46,7 @@ def test_a_lost_node_explains_everything_else() -> None:
 
 
 def test_silence_is_a_time_out_that_says_what_was_seen_last() -> None:
-    failure = judge(Evidence(silent_s=600.0, last_progress={"step": 12}))
+    failure = judge(Evidence(silent_s=600.0, last_progress={"optimizer_step": 12}))
     assert failure.status == Status.TIMED_OUT
     assert failure.detail.startswith(STALLED)
     assert "600 s" in failure.detail
@@ -68,6 +68,7 @@ def test_an_end_of_the_whole_group_is_a_death() -> None:
         (Status.TIMED_OUT, None, False),
         (Status.WORKLOAD_ERROR, "x", False),
         (Status.OUT_OF_MEMORY, "x", False),
+        (Status.OUT_OF_MEMORY, f"{AFTER_OTHERS}x", True),
         (Status.DIVERGED, "x", False),
         (Status.SUCCEEDED, None, False),
     ],
@@ -76,3 +77,10 @@ def test_only_causes_outside_the_trial_are_worth_another_attempt(
     status: Status, detail: str | None, again: bool
 ) -> None:
     assert is_transient(status, detail) is again
+
+
+def test_workers_that_do_not_start_are_tried_again_and_say_where_to_look() -> None:
+    failure = not_started(600.0)
+    assert is_transient(failure.status, failure.detail)
+    assert "600 s" in failure.detail
+    assert "start_timeout_s" in failure.detail

@@ -7,10 +7,12 @@ import pytest
 from plan_samples import request, trials
 
 from ddp_sweep.cluster.gang.failures import Failure, GangOutcome
+from ddp_sweep.cluster.lane.headroom import Headroom
 from ddp_sweep.cluster.lane.lane import Lane, restart_is_cheap
 from ddp_sweep.errors import ResultsError
+from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import AFTER_OTHERS, Status, is_transient
 from ddp_sweep.training.messages import RankReport, TrialRequest
 
 DIED = Failure(status=Status.WORKER_DIED, rank=1, detail="rank 1: gone")
@@ -30,18 +32,38 @@ class World:
     events: list[str] = field(default_factory=list)
     committed: list[AttemptResult] = field(default_factory=list)
     gangs: int = 0
+    room: list[int] = field(default_factory=lambda: [2])
+    """Workers that fit, at each look at what may be; the last one stays."""
+    grows_to: int = 0
+    """Workers that an autoscaler might make room for."""
+    start_failures: list[Failure | None] = field(default_factory=list)
+    """Of the first starts; those after them succeed, or fail as ``start_failure`` says."""
 
     def lane(self) -> Lane:
         return Lane(
             self.make,
             self.commit,
+            self.headroom(),
             clock=lambda: self.now_s,
             now=lambda: NOON + timedelta(seconds=self.now_s),
         )
 
-    def make(self) -> FakeGang:
+    def headroom(self) -> Headroom:
+        return Headroom(self, 30.0, clock=lambda: self.now_s, sleep=self.sleep)
+
+    def present(self) -> int:
+        return self.room[0]
+
+    def possible(self) -> int:
+        room = self.room.pop(0) if len(self.room) > 1 else self.room[0]
+        return max(room, self.grows_to)
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def make(self, limit: int) -> FakeGang:
         self.gangs += 1
-        return FakeGang(self, f"gang-{self.gangs}")
+        return FakeGang(self, f"gang-{self.gangs}", min(limit, 2))
 
     def commit(self, result: AttemptResult) -> None:
         self.events.append(f"commit {result.status}")
@@ -52,15 +74,19 @@ class World:
 class FakeGang:
     world: World
     gang_id: str
+    world_size: int
     alive: bool = False
 
     def start(self) -> Failure | None:
         self.world.now_s += self.world.start_s
-        self.alive = self.world.start_failure is None
-        return self.world.start_failure
+        planned = self.world.start_failures
+        failure = planned.pop(0) if planned else self.world.start_failure
+        self.alive = failure is None
+        return failure
 
     def run(self, request: TrialRequest) -> GangOutcome:
         assert self.alive
+        assert request.trial.world_size <= self.world_size
         self.world.now_s += self.world.trial_s
         if self.world.outcomes:
             return self.world.outcomes.pop(0)
@@ -140,11 +166,11 @@ def test_a_gang_found_dead_is_replaced_before_the_trial_and_not_counted_against_
     world = World()
     gangs: list[FakeGang] = []
 
-    def make() -> FakeGang:
-        gangs.append(world.make())
+    def make(limit: int) -> FakeGang:
+        gangs.append(world.make(limit))
         return gangs[-1]
 
-    lane = Lane(make, world.commit, clock=lambda: world.now_s, now=lambda: NOON)
+    lane = Lane(make, world.commit, world.headroom(), clock=lambda: world.now_s, now=lambda: NOON)
     first, second = trials(seeds=1)
     lane.run(request(first))
     gangs[0].alive = False
@@ -185,7 +211,7 @@ def test_rows_that_cannot_be_written_are_no_fault_of_the_trial() -> None:
     def full(result: AttemptResult) -> None:
         raise ResultsError(f"no space left for {result.status}")
 
-    lane = Lane(world.make, full, clock=lambda: world.now_s, now=lambda: NOON)
+    lane = Lane(world.make, full, world.headroom(), clock=lambda: world.now_s, now=lambda: NOON)
     with pytest.raises(ResultsError, match="no space left"):
         lane.run(request(trials()[0]))
     assert world.events == ["abort gang-1"]
@@ -198,3 +224,92 @@ def test_closing_ends_the_gang_once() -> None:
     lane.close()
     lane.close()
     assert world.events == ["commit succeeded", "close gang-1"]
+
+
+OUT_OF_MEMORY = Failure(status=Status.OUT_OF_MEMORY, rank=0, detail="rank 0: out of memory")
+
+
+def test_memory_that_ran_out_in_used_workers_is_told_from_that_of_fresh_ones() -> None:
+    used, fresh = GangOutcome(failure=OUT_OF_MEMORY), GangOutcome(failure=OUT_OF_MEMORY)
+    world = World(outcomes=[succeeded(2), used, fresh])
+    lane = world.lane()
+    trial = trials(seeds=1)[0]
+    ends = [lane.run(request(trial, attempt=number)) for number in (1, 2, 3)]
+    details = [end.status_detail for end in ends]
+    assert details[1:] == [f"{AFTER_OTHERS}rank 0: out of memory", "rank 0: out of memory"]
+    assert [is_transient(end.status, end.status_detail) for end in ends] == [False, True, False]
+
+
+def test_fresh_workers_are_had_where_they_are_asked_for() -> None:
+    world = World()
+    lane = world.lane()
+    trial = trials(seeds=1)[0]
+    for fresh in (False, False, True):
+        lane.run(request(trial), fresh_workers=fresh)
+    assert world.gangs == 2
+    assert world.events.count("close gang-1") == 1
+
+
+def by_size() -> dict[int, Trial]:
+    return {trial.world_size: trial for trial in trials(seeds=1)}
+
+
+def test_after_a_lost_node_smaller_trials_go_on_and_larger_ones_are_waited_for_once() -> None:
+    world = World(room=[1])
+    lane = world.lane()
+    ends = [lane.run(request(by_size()[size])) for size in (2, 1, 2, 1)]
+    lost, small = Status.NODE_LOST, Status.SUCCEEDED
+    assert [end.status for end in ends] == [lost, small, lost, small]
+    assert ends[0].started_at is None
+    assert "2 workers are needed, and there is room for 1" in str(ends[0].status_detail)
+    assert ends[0].finished_at == NOON + timedelta(seconds=30)
+    # The small ones share a gang, which outlives the trial that had no room.
+    assert ends[1].gang_id == ends[3].gang_id == "gang-1"
+    assert ends[2].finished_at == ends[1].finished_at
+
+
+def test_a_node_that_comes_back_gives_the_larger_trial_its_workers() -> None:
+    world = World(room=[1, 1, 1, 2])
+    lane = world.lane()
+    sizes = (1, 2)
+    ends = [lane.run(request(by_size()[size])) for size in sizes]
+    assert [end.status for end in ends] == [Status.SUCCEEDED, Status.SUCCEEDED]
+    assert [end.gang_id for end in ends] == ["gang-1", "gang-2"]
+
+
+def test_workers_whose_node_is_lost_while_they_start_are_tried_with_what_is_left() -> None:
+    lost = Failure(status=Status.NODE_LOST, detail="nodes of the cluster are gone")
+    world = World(room=[2, 1], start_failures=[lost])
+    lane = world.lane()
+    assert lane.run(request(by_size()[1])).status == Status.SUCCEEDED
+    assert world.events == ["abort gang-1", "commit succeeded"]
+    world = World(room=[2, 1], start_failures=[lost])
+    ended = world.lane().run(request(by_size()[2]))
+    assert (ended.status, ended.started_at, ended.gang_id) == (Status.NODE_LOST, None, None)
+    assert "room for 1" in str(ended.status_detail)
+
+
+def test_an_autoscaler_is_asked_by_starting_workers_and_what_it_does_not_bring_is_lost() -> None:
+    late = Failure(status=Status.TIMED_OUT, detail="stalled: no start")
+    world = World(room=[2], grows_to=2)
+    lane = world.lane()
+    assert lane.run(request(by_size()[2])).status == Status.SUCCEEDED
+    # A node goes, and the autoscaler does not replace it in time.
+    world.room, world.outcomes = [1], [GangOutcome(failure=DIED)]
+    lane.run(request(by_size()[2]))
+    world.start_failures = [late]
+    ends = [lane.run(request(by_size()[size])) for size in (2, 1, 2)]
+    lost = Status.NODE_LOST
+    assert [end.status for end in ends] == [lost, Status.SUCCEEDED, lost]
+    # One start in vain, and none after that.
+    assert world.gangs == 3
+    assert [event for event in world.events if event.startswith("abort")] == [
+        "abort gang-1",
+        "abort gang-2",
+    ]
+
+
+def test_workers_that_never_were_there_are_not_taken_for_lost() -> None:
+    late = Failure(status=Status.TIMED_OUT, detail="stalled: no start")
+    world = World(room=[1], grows_to=2, start_failures=[late])
+    assert world.lane().run(request(by_size()[2])).status == Status.TIMED_OUT

@@ -8,7 +8,7 @@ from plan_samples import spec, trials
 
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.plan import build_plan, waves
-from ddp_sweep.schema import Status, is_transient
+from ddp_sweep.schema import AFTER_OTHERS, Status, is_transient
 from ddp_sweep.spec import SweepSpec
 
 CAPACITY = 8
@@ -189,3 +189,16 @@ def test_waves_fill_the_cluster_with_one_world_size_at_a_time() -> None:
     unknown = waves(planned, "packed", None)
     assert [wave.side_by_side for wave in unknown] == [None] * 4
     assert waves((), "packed", 8) == ()
+
+
+def test_memory_that_ran_out_in_used_workers_is_tried_once_more_in_fresh_ones() -> None:
+    schedule = Schedule(trials(), {}, max_attempts=3)
+    first = schedule.next()
+    assert schedule.ended(first, Status.OUT_OF_MEMORY, f"{AFTER_OTHERS}out of memory")
+    second = schedule.next()
+    assert (first.fresh_workers, second.fresh_workers) == (False, True)
+    assert (second.trial, second.attempt) == (first.trial, 2)
+    assert not schedule.ended(second, Status.OUT_OF_MEMORY, "out of memory")
+    third = schedule.next()
+    assert third.trial != first.trial
+    assert not third.fresh_workers
