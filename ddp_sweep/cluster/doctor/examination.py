@@ -104,12 +104,12 @@ def _sent_along() -> Iterator[None]:
     """What runs on the nodes travels as it is."""
     modules = [sys.modules[name] for name in SENT_ALONG]
     for module in modules:
-        ray.cloudpickle.register_pickle_by_value(module)
+        ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         for module in modules:
-            ray.cloudpickle.unregister_pickle_by_value(module)
+            ray.cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 def _probe_on(node_id: str) -> Any:  # noqa: ANN401 - a handle of an actor

@@ -64,8 +64,6 @@ class Session:
     """Whether the user asked for an end."""
     fell_short: str | None = None
     """What the cluster was waited for in vain, in words; the trials it holds have run."""
-    lost_nodes: bool = False
-    """Whether that is since nodes are gone, and not since none came."""
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
@@ -140,17 +138,16 @@ class Session:
     def _what_it_became(
         self, cluster: ClusterConnection, error: CapacityError, least: int
     ) -> ClusterConnection:
-        """The cluster as it is, where it did not grow or lost a node, but holds some trials.
+        """The cluster as it is, where it did not grow but holds some of the trials.
 
         Raises:
             CapacityError: The given one, where there is nothing to be gained by going on.
         """
         nodes = alive_nodes()
         fits = largest_world_size(self.spec.resources, nodes, cluster.device_type)
-        if not least <= fits < cluster.capacity:
+        if not cluster.growth.types or not least <= fits < cluster.capacity:
             raise error
         self.fell_short = str(error)
-        self.lost_nodes = not cluster.growth.types
         said = f"{error}; going on with the trials of {fits} workers or fewer"
         self.feed.tell(Notice(text=said))
         return replace(cluster, nodes=nodes, capacity=fits)

@@ -194,7 +194,7 @@ def _outcome(
         text = nothing_ran(plan)  # what is infeasible here might have fitted now
     exit_code = _exit_code(ledger.endings(plan))
     if session.fell_short is not None:
-        exit_code = _FAULT_EXIT_CODE if session.lost_nodes else CapacityError.exit_code
+        exit_code = CapacityError.exit_code
         text += (
             f". The larger trials could not run: {session.fell_short}. The same command runs them "
             "once there is room"

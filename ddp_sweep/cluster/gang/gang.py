@@ -109,13 +109,8 @@ class Gang:
         self._processes = _processes_here(started.members)
         if started.complete and not started.failures and not started.gang_ended:
             return None
-<<<<<<< HEAD
-        if started.silent_s is None and lacking is not None and not started.gang_ended:
-            return Failure(status=Status.NODE_LOST, detail=f"a node is gone: no {lacking}")
-=======
         if not started.failures and self._room.possible() < self.world_size:
             return no_room(self.world_size, self._room.present())
->>>>>>> c
         if started.silent_s is not None:
             return not_started(started.silent_s, lacking)
         return judge(self._evidence(started))
@@ -133,9 +128,6 @@ class Gang:
             lacking = missing(
                 alive_nodes(), settings.growth, settings.resources_per_worker, settings.world_size
             )
-            if lacking is not None and not settings.growth.types:
-                # It held all of them when the sweep began, and does not grow by itself.
-                return Collected(), lacking
             if lacking != told:
                 told = lacking
                 text = lacking and f"waiting for {lacking}; gives up at {gives_up:%H:%M}"

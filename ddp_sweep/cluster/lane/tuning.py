@@ -165,13 +165,8 @@ class ScheduleSearcher(Searcher):
             ended = self._recover(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
-<<<<<<< HEAD
-        # Workers that did not start have had all the time that start_timeout_s allows, or have
-        # nowhere to start.
-=======
         # Workers that did not start, and nodes that did not come back, have had all the time that
         # start_timeout_s allows.
->>>>>>> c
         final = not ended.began and ended.status in (Status.TIMED_OUT, Status.NODE_LOST)
         again = self._schedule.ended(assignment, ended.status, ended.status_detail, final=final)
         self.fatal = self.fatal or _fatal(ended, again)
