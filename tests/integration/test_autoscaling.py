@@ -146,8 +146,8 @@ class Listener:
         self.recorded: list[str] = []
         self.lines: list[str] = []
         # No pause between two lines: what is said once a minute is said at once.
-        self.plain = PlainLines(self.lines.append, clock=self._later)
         self._now_s = 0.0
+        self.plain = PlainLines(self.lines.append, clock=self._later)
 
     def _later(self) -> float:
         self._now_s += 3600

@@ -545,3 +545,24 @@ def test_ranking_needs_neither_torch_nor_ray_nor_the_slow_part_of_scipy() -> Non
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_trials_side_by_side_claim_no_speedup_and_are_judged_on_quality() -> None:
+    """They are each other's load, which is no finding; and their times give no winner."""
+    beside = {"placement": "packed", "other_load": 0.8}
+    cells = [
+        Cell(world_size=1, batch=64, seconds=10, columns=beside),
+        Cell(world_size=2, batch=32, seconds=5, columns=beside),
+        Cell(world_size=4, batch=16, seconds=3, accuracy=0.80, columns=beside),
+    ]
+    ranking = rank(frame(rows(cells)), margins=MARGINS)
+
+    assert all(entry.speedup is None for entry in ranking.configurations)
+    verdicts = {entry.world_size: entry.verdict.value for entry in ranking.configurations}
+    assert verdicts == {1: "baseline", 2: "non_inferior", 4: "inferior"}
+    assert ranking.recommendation.status.value == "none"
+    assert "trials ran side by side" in ranking.recommendation.reason
+    assert "placement: exclusive" in ranking.recommendation.reason
+    (finding,) = [one for one in ranking.findings if one.kind == "packed"]
+    assert "Verdicts on quality are not touched" in finding.message
+    assert "noisy_measurement" not in kinds(ranking)

@@ -10,6 +10,7 @@ import numpy as np
 from ddp_sweep.analysis.outcome import Finding, RecommendationStatus, Severity
 from ddp_sweep.analysis.statistics.quality import ALPHA
 from ddp_sweep.analysis.statistics.speedup import Speedups, speedups
+from ddp_sweep.analysis.tables.columns import texts
 from ddp_sweep.analysis.verdicts.standing import Standing
 from ddp_sweep.analysis.wording import count, ratio
 
@@ -147,7 +148,14 @@ def _why_none(standing: Standing, candidate: int | None) -> str:
             f"{reason}"
         )
     if np.isnan(standing.speed.speedup).all():
-        return f"no speedup could be measured against {standing.names[standing.baseline]}"
+        baseline = standing.names[standing.baseline]
+        if (texts(standing.measured.runs, "placement") == "packed").any():
+            return (
+                f"no speedup against {baseline} is claimed: trials ran side by side (placement: "
+                "packed), so their times were taken while others ran. The verdicts on quality "
+                "hold all the same; for speed run with placement: exclusive"
+            )
+        return f"no speedup could be measured against {baseline}"
     baseline = standing.judgements[standing.baseline].reason
     return f"no configuration qualifies; {standing.names[standing.baseline]}: {baseline}"
 

@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 _MONITOR = ("autoscaler/_private/monitor.py", "autoscaler/v2/monitor.py")
-_CONFIG_FLAG = "--autoscaling-config="
-_ADDRESS_FLAG = "--gcs-address="
+_CONFIG_FLAG = "--autoscaling-config"
+_ADDRESS_FLAG = "--gcs-address"
 _HEAD = "node:__internal_head__"
 _ASKING_TIMEOUT_S = 60.0
 
@@ -231,16 +231,23 @@ def read_config(address: str) -> dict[str, Any] | None:
 
     None where no autoscaler with a file runs on this host for the cluster at ``address``. The
     rest of the file may hold what must not travel.
+
+    The autoscaler may know the head by another of its addresses, so the port tells clusters
+    apart.
     """
+    port = address.rpartition(":")[2]
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if not any(word.endswith(_MONITOR) for word in words):
-            continue
-        if f"{_ADDRESS_FLAG}{address}" not in words:
-            continue
-        for word in words:
-            if word.startswith(_CONFIG_FLAG):
-                return _allowance(Path(word.removeprefix(_CONFIG_FLAG)).expanduser())
+        words: list[str] = process.info["cmdline"] or []
+        options = dict(
+            word.split("=", 1) for word in words if word.startswith("--") and "=" in word
+        )
+        file = options.get(_CONFIG_FLAG)
+        if (
+            file is not None
+            and any(word.endswith(_MONITOR) for word in words)
+            and options.get(_ADDRESS_FLAG, "").rpartition(":")[2] == port
+        ):
+            return _allowance(Path(file).expanduser())
     return None
 
 

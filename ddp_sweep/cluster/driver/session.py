@@ -143,9 +143,9 @@ class Session:
         Raises:
             CapacityError: The given one, where there is nothing to be gained by going on.
         """
-        nodes = alive_nodes()
+        nodes = alive_nodes() if cluster.growth.types else cluster.nodes
         fits = largest_world_size(self.spec.resources, nodes, cluster.device_type)
-        if not cluster.growth.types or not least <= fits < cluster.capacity:
+        if not (cluster.growth.types and least <= fits < cluster.capacity):
             raise error
         self.fell_short = str(error)
         said = f"{error}; going on with the trials of {fits} workers or fewer"

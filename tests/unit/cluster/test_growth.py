@@ -130,7 +130,8 @@ def test_the_file_is_that_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> N
             assert process.stdout is not None
             process.stdout.readline()
             found = read_config("10.0.0.1:6379")
-            other = read_config("10.0.0.2:6379")
+            by_another_name = read_config("127.0.0.1:6379")
+            other = read_config("10.0.0.1:6380")
             file.write_text("{")
             broken = read_config("10.0.0.1:6379")
         finally:
@@ -139,5 +140,6 @@ def test_the_file_is_that_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> N
     assert growth_of(found) == growth_of(config())
     # Nothing else of the file travels: it may hold keys.
     assert set(found) == {"head_node_type", "max_workers", "available_node_types"}
+    assert by_another_name == found
     assert other is None
     assert broken is None

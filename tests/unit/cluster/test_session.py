@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plan_samples import FACTS, spec, trials
 
 from ddp_sweep.cluster.connection.capacity import ClusterConnection
+from ddp_sweep.cluster.connection.growth import Growth, NodeResources, NodeType
 from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.ledger import Ledger
@@ -42,14 +44,20 @@ class Rehearsal(Session):
     """By trial_id; what is not named succeeds."""
     interrupt: bool = False
     drives: list[tuple[Trial, ...]] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    room: int | None = None
+    """Workers that really can be had; None for as many as the cluster is said to hold."""
 
     def _drive(
         self,
-        schedule: Schedule,  # noqa: ARG002
+        schedule: Schedule,
         pending: tuple[Trial, ...],
-        cluster: ClusterConnection,  # noqa: ARG002
+        cluster: ClusterConnection,
     ) -> bool:
+        if self.room is not None and cluster.capacity > self.room:
+            raise CapacityError("the workers could not be started: 2 nodes did not come")
         self.drives.append(pending)
+        self.widths.append(schedule.side_by_side)
         for trial in pending[:-1] if self.interrupt else pending:
             end(self.reporter, trial, self.ends.get(trial.trial_id, Status.SUCCEEDED))
         self.stopping = self.interrupt
@@ -166,3 +174,67 @@ def test_only_failed_runs_what_did_not_succeed_and_nothing_else(session: Rehears
     rows = load_results(session.folder.path).trials
     assert sorted(rows.loc[rows["trial_id"] == failed.trial_id, "attempt"]) == [1, 2]
     assert never.trial_id not in set(rows["trial_id"])
+
+
+def test_packed_trials_run_in_waves_of_one_world_size(session: Rehearsal) -> None:
+    planned = packed_session(session)
+    assert not session._run_on(ClusterConnection(capacity=4, device_type="cpu", nodes=()))
+
+    sizes = [{trial.world_size for trial in wave} for wave in session.drives]
+    assert sizes == [{1}, {2}, {4}]
+    # Of five trials each: never more than there are, nor than fit.
+    assert session.widths == [4, 2, 1]
+    assert [trial for wave in session.drives for trial in wave] == list(planned.trials)
+
+
+def test_ctrl_c_in_a_wave_is_an_interruption_though_that_wave_has_ended(
+    session: Rehearsal,
+) -> None:
+    packed_session(session)
+    drive = session._drive
+
+    def stopped(*arguments: Any) -> bool:
+        drive(*arguments)
+        session.stopping = True
+        return False
+
+    session._drive = stopped  # type: ignore[method-assign]
+    assert session._run_on(ClusterConnection(capacity=4, device_type="cpu", nodes=()))
+    assert len(session.drives) == 1
+
+
+def packed_session(session: Rehearsal) -> Plan:
+    session.spec = spec(seeds=5, world_sizes=(1, 2, 4), resources={"placement": "packed"})
+    session.confirm = Confirmation
+
+    def plan_for(capacity: int | None) -> Plan:
+        return build_plan(session.spec, capacity=capacity, train_lengths=512)
+
+    session.plan_for = plan_for
+    return plan_for(4)
+
+
+GROWING = Growth(types=(NodeType(name="w", cpus=1, gpus=0, most=8),), most_nodes=8)
+
+
+@pytest.mark.parametrize(("there", "goes_on"), [(1, True), (0, False), (2, False)])
+def test_a_cluster_that_does_not_grow_runs_what_it_holds(
+    session: Rehearsal, monkeypatch: pytest.MonkeyPatch, there: int, goes_on: bool
+) -> None:
+    """Said to become two workers; with two there, the nodes are not what is missing."""
+    session.confirm = Confirmation
+    session.room = 1
+    nodes = (NodeResources(cpus=1, gpus=0),) * there
+    monkeypatch.setattr("ddp_sweep.cluster.driver.session.alive_nodes", lambda: nodes)
+    cluster = ClusterConnection(capacity=2, device_type="cpu", nodes=(), growth=GROWING)
+    if not goes_on:
+        with pytest.raises(CapacityError, match="2 nodes did not come"):
+            session._run_on(cluster)
+        return
+    assert not session._run_on(cluster)
+    rows = load_results(session.folder.path).trials
+    assert dict(zip(rows["world_size"], rows["status"], strict=True)) == {
+        1: "succeeded",
+        2: "infeasible",
+    }
+    assert session.fell_short is not None and "2 nodes did not come" in session.fell_short
