@@ -6,9 +6,10 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.submission.packing import MARK, TABLES
@@ -36,25 +37,38 @@ def unpack(log: str) -> Parcel:
     Raises:
         FetchError: The log breaks off, or a file differs from what was sent.
     """
-    folder, ended, more = None, False, False
+    try:
+        return _unpacked(log)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FetchError(
+            f"the results did not arrive whole: {error}. The same command tries again"
+        ) from error
+
+
+def _unpacked(log: str) -> Parcel:
+    """ValueError, KeyError or TypeError where something is missing or damaged."""
+    folder: str | None = None
     digests: dict[str, str] = {}
     pieces: dict[str, list[bytes]] = {}
+    end: dict[str, Any] = {}
+    name = ""
     for said in _marked(log):
         if "name" in said:
             name = _checked_name(said["name"])
             digests[name], pieces[name] = said["sha256"], []
-        elif "piece" in said and digests:
-            pieces[next(reversed(pieces))].append(base64.b64decode(said["piece"]))
-        elif "folder" in said:
+        elif "piece" in said:
+            pieces[name].append(base64.b64decode(said["piece"], validate=True))
+        elif "files" in said:
+            end = said
+        else:
             folder = said["folder"]
-        ended = ended or not said.keys().isdisjoint({"complete", "more", "missing"})
-        more = more or "more" in said
     files = {name: b"".join(parts) for name, parts in pieces.items()}
-    broken = [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != digests[n]]
-    if broken or not ended:
-        what = f"{broken[0]} is damaged" if broken else "the list of files breaks off"
-        raise FetchError(f"the results did not arrive whole: {what}. The same command tries again")
-    return Parcel(folder=folder, files=files, more=more)
+    for name, contents in files.items():
+        if hashlib.sha256(contents).hexdigest() != digests[name]:
+            raise ValueError(f"{name} is damaged")
+    if end.get("files") != len(files):
+        raise ValueError("files are missing")
+    return Parcel(folder=folder, files=files, more="more" in end)
 
 
 def place(files: Mapping[str, bytes], folder: ResultsFolder, origin: str) -> int:
@@ -85,16 +99,10 @@ def place(files: Mapping[str, bytes], folder: ResultsFolder, origin: str) -> int
     return written
 
 
-def _marked(log: str) -> Iterable[dict[str, str]]:
+def _marked(log: str) -> Iterator[dict[str, Any]]:
     for line in log.splitlines():
         if line.startswith(MARK):
-            try:
-                yield json.loads(line.removeprefix(MARK))
-            except ValueError:
-                raise FetchError(
-                    "the results did not arrive whole: a line of the log is damaged. The same "
-                    "command tries again"
-                ) from None
+            yield json.loads(line.removeprefix(MARK))
 
 
 def _checked_name(name: str) -> str:

@@ -58,20 +58,20 @@ def main(given: str, after: str = "") -> int:
     """Print the files that come after one, as many as fit into one log."""
     folder = Path(given).expanduser()
     if not folder.is_dir():
-        _say(missing=str(folder))
+        _say(missing=str(folder), files=0)
         return 0
     _say(folder=str(folder))
-    sent = 0
+    sent, files = 0, 0
     for name in files_to_send(folder, after):
         if sent >= MOST_BYTES:
-            _say(more=True)
+            _say(more=True, files=files)
             return 0
         contents = folder.joinpath(name).read_bytes()
         _say(name=name, sha256=hashlib.sha256(contents).hexdigest())
         for at in range(0, len(contents), PIECE_BYTES):
             _say(piece=base64.b64encode(contents[at : at + PIECE_BYTES]).decode())
-        sent += len(contents)
-    _say(complete=True)
+        sent, files = sent + len(contents), files + 1
+    _say(complete=True, files=files)
     return 0
 
 
