@@ -14,6 +14,7 @@ from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
@@ -31,6 +32,7 @@ from ddp_sweep.live import (
 from ddp_sweep.plan import Plan, Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup
@@ -58,6 +60,7 @@ class Session:
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
+    logs: LogKeeper | None = None
 
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
@@ -71,7 +74,11 @@ class Session:
         finally:  # `status` tells a run that gave up from one that was killed
             # Only now that the workers are gone can no result come any more.
             if self.schedule is not None and self.schedule.running is not None:
-                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
+                ended = self._recover(
+                    self.schedule.running, Status.INTERRUPTED, "the run was interrupted"
+                )
+                if self.logs is not None:
+                    self.logs.end(self.schedule.running, ended)
             self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
@@ -102,19 +109,22 @@ class Session:
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
-        self.feed.tell_and_wait(plan_of(self.spec, plan, pending, results.trials))
+        planned = plan_of(self.spec, plan, pending, results.trials)
+        self.feed.tell_and_wait(planned)
         if not pending:
             return False
         schedule = self.schedule = Schedule(
             pending, ledger.attempts_made, self.spec.resources.max_attempts
         )
-        return self._drive(schedule, pending, cluster)
+        self.logs = LogKeeper.of(self.folder, planned.trials)
+        return self._drive(schedule, pending, cluster, self.logs)
 
     def _drive(
         self,
         schedule: Schedule,
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,
+        logs: LogKeeper,
     ) -> bool:
         interrupted = False
 
@@ -126,12 +136,14 @@ class Session:
 
         def on_start(assignment: Assignment) -> None:
             trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            logs.begin(assignment)
             self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
 
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
             attempt = attempt_of(assignment, ended, datetime.now(UTC))
-            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
+            output = logs.end(assignment, ended)
+            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
         searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
         with (
@@ -207,6 +219,7 @@ class Session:
             start_timeout_s=spec.resources.start_timeout_s,
             stall_timeout_s=spec.resources.stall_timeout_s,
             storage=scratch,
+            logs=TrialLogs(self.folder.logs),
         )
         return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
 
