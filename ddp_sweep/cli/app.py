@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddp_sweep import __version__
-from ddp_sweep.cli import judging, reporting, running, starting, sweep_files, trying
+from ddp_sweep.cli import judging, logs, reporting, running, starting, sweep_files, trying
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
 
@@ -29,6 +29,7 @@ app.command(name="try")(trying.try_workload)
 app.command()(sweep_files.plan)
 app.command()(running.run)
 app.command()(running.status)
+app.command()(logs.logs)
 app.command(name="rank")(judging.rank_configurations)
 app.command()(reporting.report)
 

@@ -17,19 +17,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["LogFile", "LogLine", "TrialLogs", "append_text", "log_text", "read_line", "short_id"]
+__all__ = [
+    "LogFile",
+    "LogLine",
+    "TrialLogs",
+    "append_text",
+    "follow_lines",
+    "log_text",
+    "read_line",
+    "short_id",
+]
 
 _FIRST_WORDS = "# begun "
 _LAST_WORDS = "# ended "
 _STAMP = "%Y-%m-%d %H:%M:%S UTC"
 _TAIL_BYTES = 64 * 1024
 _SHORT_ID = 6
+_SUBJECT = re.compile(r"# (.*), seed (-?\d+), attempt \d+ of trial ")
+_STACK = re.compile(r"(Current thread|Thread) 0x[0-9a-f]+")
+_CRASH = "Fatal Python error: "
 _PRINTED = re.compile(r"(\d\d:\d\d:\d\d\.\d{3}) rank (\d+)( err)? \| (.*)", re.DOTALL)
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
 """What a carriage return has let the rest of the line be written over, as progress bars do."""
@@ -171,6 +183,15 @@ class TrialLogs:
                 found.append(one)
         return tuple(sorted(found, key=lambda one: (one.trial_id, one.attempt)))
 
+    def subject(self, file: LogFile) -> tuple[str, int | None]:
+        """Configuration and seed that a log is of; empty and None where it does not say."""
+        try:
+            with file.path.open(encoding="utf-8", errors="replace") as opened:
+                found = _SUBJECT.match(opened.readline(_TAIL_BYTES))
+        except OSError:
+            return "", None
+        return (found[1], int(found[2])) if found else ("", None)
+
     def last_lines(
         self, trial_id: str, attempt: int, most: int, rank: int | None = None
     ) -> tuple[str, ...]:
@@ -184,7 +205,42 @@ class TrialLogs:
         """
         printed = [one for one in _tail(self.file(trial_id, attempt)) if one.rank is not None]
         own = [one for one in printed if one.rank == rank] or printed
-        return tuple(one.text for one in own if one.text.strip())[-most:]
+        return _telling([one.text for one in own if one.text.strip()], most)
+
+
+def _telling(lines: list[str], most: int) -> tuple[str, ...]:
+    """The last lines; of a crash those that say where, not the end of the stacks it left."""
+    crashes = [place for place, text in enumerate(lines) if text.startswith(_CRASH)]
+    if crashes:
+        return tuple(lines[crashes[-1] :][:most])
+    stacks = (place for place, text in enumerate(lines) if _STACK.match(text))
+    return tuple(lines[: next(stacks, None)][-most:])
+
+
+def follow_lines(path: Path, goes_on: Callable[[], bool]) -> Iterator[str]:
+    """Lines of a log, then those that are added, until its last one.
+
+    Args:
+        path: Of the log.
+        goes_on: Whether more may come; called where all was read, and may take its time.
+    """
+    rest, last_look = b"", False
+    with path.open("rb") as file:
+        while True:
+            text = file.read(_TAIL_BYTES)
+            *lines, rest = (rest + text).split(b"\n")
+            for line in (one.decode("utf-8", errors="replace") for one in lines):
+                yield line
+                if read_line(line).ends_the_log and not file.peek(1):
+                    return
+            if text:
+                continue
+            if last_look:
+                break
+            # What came between the last reading and the end is read once more.
+            last_look = not goes_on()
+    if rest:
+        yield rest.decode("utf-8", errors="replace")
 
 
 def append_text(path: Path, text: str) -> None:

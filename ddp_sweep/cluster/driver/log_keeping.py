@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Self
 from ddp_sweep.cluster.lane.schedule import Assignment
 from ddp_sweep.cluster.lane.tuning import Ended
 from ddp_sweep.live import LastOutput, PlannedTrial
-from ddp_sweep.live.wording import STATUS_WORDS, cause
+from ddp_sweep.live.wording import STATUS_WORDS, cause, guilty_rank
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.results.logs import TrialLogs, short_id
 from ddp_sweep.schema import Status
@@ -29,7 +29,6 @@ _NOTHING_TO_EXPLAIN = (
     Status.DIVERGED,
     Status.INTERRUPTED,
 )
-_RANK = re.compile(r"rank (\d+):")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class LogKeeper:
     @classmethod
     def of(cls, folder: ResultsFolder, trials: Iterable[PlannedTrial]) -> Self:
         """For a run of a sweep that is about to begin."""
-        TrialLogs(folder.logs).starting.unlink(missing_ok=True)  # of a run that was killed
+        with suppress(OSError):  # of a run that was killed
+            TrialLogs(folder.logs).starting.unlink(missing_ok=True)
         return cls(folder, {one.trial_id: one for one in trials})
 
     @property
@@ -68,8 +68,7 @@ class LogKeeper:
         self.logs.end(trial_id, attempt, _outcome(ended), datetime.now(UTC))
         if ended.status in _NOTHING_TO_EXPLAIN:
             return None
-        guilty = _RANK.match(ended.status_detail or "")
-        rank = int(guilty[1]) if guilty else None
+        rank = guilty_rank(ended.status_detail)
         return LastOutput(
             lines=self.logs.last_lines(trial_id, attempt, _MOST_LINES, rank),
             command=shlex.join(

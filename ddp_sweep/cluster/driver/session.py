@@ -117,15 +117,16 @@ class Session:
             pending, ledger.attempts_made, self.spec.resources.max_attempts
         )
         self.logs = LogKeeper.of(self.folder, planned.trials)
-        return self._drive(schedule, pending, cluster, self.logs)
+        return self._drive(schedule, pending, cluster)
 
     def _drive(
         self,
         schedule: Schedule,
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,
-        logs: LogKeeper,
     ) -> bool:
+        logs = self.logs
+        assert logs is not None
         interrupted = False
 
         def drain() -> None:

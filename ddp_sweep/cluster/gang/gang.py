@@ -102,6 +102,7 @@ class Gang:
         if seen.failures:
             seen = self._settled(seen)
         if seen.silent_s is not None:
+            self._mailbox.note.remote("no progress: what each rank was doing follows, by thread")
             ask_for_stacks(one.source for one in self._members[: trial.world_size])
         reports = tuple(seen.reports[rank] for rank in sorted(seen.reports))
         if seen.complete and not seen.failures:

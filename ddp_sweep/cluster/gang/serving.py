@@ -83,8 +83,8 @@ def serve(config: dict[str, Any]) -> None:
     """The train function: on every rank, serve jobs until there are no more."""
     mailbox = config["mailbox"]
     rank = ray.train.get_context().get_world_rank()
-    # A crash or a hang leaves the stacks of all threads among what was printed.
-    faulthandler.enable(_STDERR)
+    # A crash leaves its stack among what was printed, a hang those of all threads.
+    faulthandler.enable(_STDERR, all_threads=False)
     faulthandler.register(STACKS_SIGNAL, _STDERR)
     with OutputCapture(lambda piece: mailbox.printed.remote(rank, piece)) as output:
         if ray.get(mailbox.join.remote(_this_member(rank, output))):
