@@ -40,7 +40,10 @@ def main() -> None:
         with plain_warnings():
             app()
     except DdpSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from ddp_sweep.live.harmless import harmless  # only here: it would take its time
+
+        # It may quote what a workload has raised.
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -14,7 +14,6 @@ import typer
 from ddp_sweep.cli.arguments import Folder
 from ddp_sweep.cli.printing import stdout, warn
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.live.harmless import harmless
 
 if TYPE_CHECKING:
     from ddp_sweep.results import ResultsFolder
@@ -126,6 +125,8 @@ def _of_rank(lines: Iterable[str], rank: int | None, seen: set[int]) -> Iterator
 
 def _print(lines: Iterable[str]) -> None:
     """Lines as they are, but none of them steers a terminal."""
+    from ddp_sweep.live.harmless import harmless
+
     terminal = sys.stdout.isatty()
     for line in lines:
         print(harmless(line) if terminal else line, flush=terminal)

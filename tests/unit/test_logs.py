@@ -17,6 +17,7 @@ from live_events import began, followed, plan_event, trial
 from plan_samples import plan
 from trials_frame import Cell, rows, write_folder
 
+from ddp_sweep.analysis import rank
 from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.gang.output import OutputFile, Printed
@@ -27,6 +28,7 @@ from ddp_sweep.live import LastOutput
 from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.record import write_record
 from ddp_sweep.live.trials import planned
+from ddp_sweep.report.terminal import ranking_text
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.results.logs import TrialLogs, follow_lines, log_text, read_line, short_id
 
@@ -397,6 +399,24 @@ def test_what_cannot_be_shown_is_said(
     refused = cli("logs", folder.path, *arguments)
     assert (refused.code, refused.out) == (2, "")
     assert said in refused.err
+
+
+def test_an_error_that_quotes_others_steers_no_terminal(cli: Cli, folder: ResultsFolder) -> None:
+    refused = cli("logs", folder.path, "\x1b[31mzz")
+    assert refused.code == 2
+    assert 'no log of a trial "zz"' in refused.err
+
+
+def test_what_a_workload_raised_steers_no_terminal_that_shows_a_ranking(tmp_path: Path) -> None:
+    raised = {"status": "workload_error", "status_detail": "rank 0: \x1b[2J[bold]boom[/bold]"}
+    cells = [
+        Cell(world_size=1, batch=64),
+        Cell(world_size=2, batch=64, columns=raised),
+    ]
+    ranking = rank(write_folder(tmp_path, rows(cells)).path, margins={"accuracy": 0.02})
+    text = ranking_text(ranking)
+    assert "[bold]boom[/bold]" in text
+    assert "\x1b" not in text
 
 
 def test_a_folder_without_logs_is_said_to_have_none(cli: Cli, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ __all__ = ["STACKS_SIGNAL", "ask_for_stacks", "collect_last_words"]
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a rank print where each of its threads is, also while it hangs in C code."""
-_ELSEWHERE_S = 10.0
+_ELSEWHERE_S = 30.0
 """For another node to answer; one that has trouble must not hold up the sweep."""
 _PRINTING_S = 0.3
 _HEAD_BYTES = 2**20

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 import ray
 import ray.train
-from ray.actor import ActorHandle
 from ray.train.v2._internal.execution.context import get_train_context
 
 from ddp_sweep.cluster.gang.last_words import STACKS_SIGNAL
-from ddp_sweep.cluster.gang.mailbox import Mailbox, Member
+from ddp_sweep.cluster.gang.mailbox import Member
 from ddp_sweep.cluster.gang.output import OutputCapture
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.results.logs import TrialLogs
@@ -91,9 +90,7 @@ def serve(config: dict[str, Any]) -> None:
             _serve(config["gang"], mailbox, rank, output)
 
 
-def _serve(
-    settings: GangSettings, mailbox: ActorHandle[Mailbox], rank: int, output: OutputCapture
-) -> None:
+def _serve(settings: GangSettings, mailbox: Any, rank: int, output: OutputCapture) -> None:  # noqa: ANN401 - an actor
     key: str | None = None
 
     def emit_progress(progress: dict[str, Any]) -> None:
