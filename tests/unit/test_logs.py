@@ -17,7 +17,7 @@ from live_events import began, followed, plan_event, trial
 from plan_samples import plan
 from trials_frame import Cell, rows, write_folder
 
-from ddp_sweep.analysis import rank
+import ddp_sweep
 from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.gang.output import OutputFile, Printed
@@ -413,7 +413,7 @@ def test_what_a_workload_raised_steers_no_terminal_that_shows_a_ranking(tmp_path
         Cell(world_size=1, batch=64),
         Cell(world_size=2, batch=64, columns=raised),
     ]
-    ranking = rank(write_folder(tmp_path, rows(cells)).path, margins={"accuracy": 0.02})
+    ranking = ddp_sweep.rank(write_folder(tmp_path, rows(cells)).path, margins={"accuracy": 0.02})
     text = ranking_text(ranking)
     assert "[bold]boom[/bold]" in text
     assert "\x1b" not in text
