@@ -11,6 +11,7 @@ from ddp_sweep import __version__
 from ddp_sweep.cli import (
     examining,
     judging,
+    logs,
     reporting,
     running,
     starting,
@@ -39,6 +40,7 @@ app.command()(sweep_files.plan)
 app.command()(running.run)
 app.command()(submitting.submit)
 app.command()(running.status)
+app.command()(logs.logs)
 app.command(name="rank")(judging.rank_configurations)
 app.command()(reporting.report)
 app.command()(examining.doctor)
@@ -50,7 +52,10 @@ def main() -> None:
         with plain_warnings():
             app()
     except DdpSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from ddp_sweep.live.harmless import harmless  # only here: it would take its time
+
+        # It may quote what a workload has raised.
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +32,7 @@ from ddp_sweep.report.front_runner import FrontRunner, front_runner
 from ddp_sweep.report.live_drawing import LiveDrawing
 from ddp_sweep.report.live_json import front_json, progress_json, trial_json
 from ddp_sweep.report.live_view import view_live
-from ddp_sweep.results import Results, SeedPurpose
+from ddp_sweep.results import Results, ResultsFolder, SeedPurpose
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec
 
@@ -219,6 +221,8 @@ def _counts(status: RunStatus) -> Iterator[str]:
     counts = _by_status(status.overview)
     if counts:
         yield ", ".join(f"{number} {STATUS_WORDS[one]}" for one, number in counts.items())
+    if status.overview.failures and ResultsFolder(Path(status.folder)).logs.is_dir():
+        yield f"What the workers printed: {shlex.join(['ddp-sweep', 'logs', status.folder])}"
 
 
 def _what_runs(status: RunStatus) -> Iterator[str]:

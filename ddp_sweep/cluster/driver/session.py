@@ -20,6 +20,7 @@ from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
@@ -38,6 +39,7 @@ from ddp_sweep.live import (
 from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup
@@ -67,6 +69,7 @@ class Session:
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
+    logs: LogKeeper | None = None
 
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
@@ -80,7 +83,9 @@ class Session:
         finally:  # `status` tells a run that gave up from one that was killed
             # Only now that the workers are gone can no result come any more.
             for assignment in () if self.schedule is None else self.schedule.running:
-                self._recover(assignment, Status.INTERRUPTED, "the run was interrupted")
+                ended = self._recover(assignment, Status.INTERRUPTED, "the run was interrupted")
+                if self.logs is not None:
+                    self.logs.end(assignment, ended)
             self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
@@ -111,11 +116,11 @@ class Session:
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
         pending = choose(ledger, plan.trials)
-        self.feed.tell_and_wait(
-            plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
-        )
+        planned = plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
+        self.feed.tell_and_wait(planned)
         if not pending:
             return False
+        self.logs = LogKeeper.of(self.folder, planned.trials)
         parts = waves(pending, self.spec.resources.placement, cluster.capacity)
         for number, wave in enumerate(parts, start=1):
             schedule = self.schedule = Schedule(
@@ -158,6 +163,8 @@ class Session:
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,
     ) -> bool:
+        logs = self.logs
+        assert logs is not None
         interrupted = False
 
         def drain() -> None:
@@ -168,12 +175,14 @@ class Session:
 
         def on_start(assignment: Assignment) -> None:
             trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            logs.begin(assignment)
             self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
 
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
             attempt = attempt_of(assignment, ended, datetime.now(UTC))
-            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
+            output = logs.end(assignment, ended)
+            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
         searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
         with (
@@ -252,6 +261,7 @@ class Session:
             stall_timeout_s=spec.resources.stall_timeout_s,
             growth=cluster.growth,
             storage=scratch,
+            logs=TrialLogs(self.folder.logs),
         )
         return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
 

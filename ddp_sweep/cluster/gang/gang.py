@@ -34,9 +34,11 @@ from ddp_sweep.cluster.gang.failures import (
     no_room,
     not_started,
 )
+from ddp_sweep.cluster.gang.last_words import ask_for_stacks, collect_last_words
 from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
 from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
+from ddp_sweep.cluster.gang.trial_log import TrialLog
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
 
@@ -101,7 +103,11 @@ class Gang:
         self._mailbox = (
             ray.remote(Mailbox)
             .options(num_cpus=0, scheduling_strategy=here)
-            .remote(settings.world_size, board=ProgressBoard(settings.storage, group=_here()))
+            .remote(
+                settings.world_size,
+                board=ProgressBoard(settings.storage, group=_here()),
+                log=settings.logs and TrialLog(settings.logs),
+            )
         )
         self._fit = self._start_fit()
         started, lacking = self._wait_for_start()
@@ -145,6 +151,9 @@ class Gang:
         seen = self._ask(self._mailbox.run.remote(job, self._settings.stall_timeout_s))
         if seen.failures:
             seen = self._settled(seen)
+        if seen.silent_s is not None:
+            self._mailbox.note.remote("no progress: what each rank was doing follows, by thread")
+            ask_for_stacks(one.source for one in self._members[: trial.world_size])
         reports = tuple(seen.reports[rank] for rank in sorted(seen.reports))
         if seen.complete and not seen.failures:
             return GangOutcome(reports=reports)
@@ -177,6 +186,9 @@ class Gang:
             ray.kill(self._members[0].controller)
             self._fit.thread.join(_ABORT_STEP_S)
         self._wait_gone()
+        # Without the mailbox nobody knows where to read on.
+        with suppress(ray.exceptions.RayError):
+            collect_last_words(ray.get(self._mailbox.unread.remote(), timeout=_ABORT_STEP_S))
         ray.kill(self._mailbox)
         return not self._fit.thread.is_alive()
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddp_sweep.cluster.gang.board import ProgressBoard
+from ddp_sweep.cluster.gang.output import OutputFile, Printed
+from ddp_sweep.cluster.gang.trial_log import Source, TrialLog, Unread
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest
 
 __all__ = ["Collected", "Job", "Mailbox", "Member"]
@@ -33,6 +35,21 @@ class Member:
     """Handle of Ray Train's controller of this gang."""
     pid: int
     node_id: str
+    node: str = ""
+    """Its name, for people."""
+    output: tuple[OutputFile, ...] = ()
+    """Where everything lies that the process prints."""
+
+    @property
+    def source(self) -> Source:
+        """Where its output comes from."""
+        return Source(
+            rank=self.rank,
+            pid=self.pid,
+            node_id=self.node_id,
+            node=self.node or self.node_id,
+            files=self.output,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +88,12 @@ class Mailbox:
         world_size: int,
         clock: Callable[[], float] = time.monotonic,
         board: ProgressBoard | None = None,
+        log: TrialLog | None = None,
     ) -> None:
         self._world_size = world_size
         self._clock = clock
         self._board = board
+        self._log = log
         if board is not None:
             board.workers_starting()
         self._changed = asyncio.Event()
@@ -98,6 +117,8 @@ class Mailbox:
         if member.rank in self._members:
             return False
         self._members[member.rank] = member
+        if self._log is not None:
+            self._log.join(member.source)
         self._tell()
         return True
 
@@ -137,6 +158,20 @@ class Mailbox:
         if self._board is not None and not self._members:
             self._board.workers_starting(what)
 
+    async def printed(self, rank: int, piece: Printed) -> None:
+        """A rank has printed something."""
+        if self._log is not None:
+            self._log.printed(rank, piece)
+
+    async def note(self, text: str) -> None:
+        """Add a line of ours to the log of the trial."""
+        if self._log is not None:
+            self._log.note(text)
+
+    async def unread(self) -> tuple[Unread, ...]:
+        """Take no more output of the ranks; what is left of it."""
+        return () if self._log is None else self._log.close()
+
     async def collect_start(self, timeout_s: float) -> Collected:
         """Wait until every rank is ready, one has failed, the gang has ended, or for so long."""
         deadline_s = self._clock() + timeout_s
@@ -161,6 +196,9 @@ class Mailbox:
         self._last_sign_s = self._clock()
         if self._board is not None:
             self._board.trial_begins(job.request.trial.trial_id, job.request.attempt)
+        if self._log is not None:
+            trial_id = job.request.trial.trial_id
+            self._log.begin(trial_id, job.request.attempt, job.world_size)
         self._tell()
         while not (self._all_delivered() or self._failures or self._gang_ended):
             silent_s = self._clock() - self._last_sign_s
