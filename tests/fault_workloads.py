@@ -120,6 +120,12 @@ def _swell() -> None:
         time.sleep(0.02)
 
 
+def _exit() -> None:
+    # What it has started must not outlive it.
+    _leak_child()
+    os._exit(3)
+
+
 def _raise() -> None:
     raise ValueError("planted in the second rank")
 
@@ -134,7 +140,7 @@ def _out_of_memory() -> None:
 _AT_A_STEP = {
     "killed": lambda: time.sleep(PACE_S),
     "kill_itself": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "exit": lambda: os._exit(3),
+    "exit": _exit,
     "sleep": lambda: time.sleep(3600),
     "swell": _swell,
     "raise": _raise,

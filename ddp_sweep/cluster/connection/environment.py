@@ -21,6 +21,8 @@ _DRIVER_VARIABLES = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # 15 otherwise, on a Ray that we start: its daemons would come before the training we time.
     "RAY_worker_niceness": "0",
+    # Of a worker that is killed the processes that it had started would stay for ever.
+    "RAY_process_group_cleanup_enabled": "1",
     # Ray's notice that it sends usage statistics would not be seen, so it must not send any.
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

@@ -139,10 +139,10 @@ class Lane:
         try:
             self._commit(result)
         finally:
-            if gang is not None and failure is not None:
-                self._give_up(gang.abort)
-            elif gang is not None and any(one.recycle_reason for one in result.reports):
-                self._give_up(gang.close)
+            if failure is not None:
+                self._abort()
+            elif any(one.recycle_reason for one in result.reports):
+                self.close()
         return result
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class Lane:
             failure = self._start()
             if failure is not None and self._nodes_have_gone(failure):
                 # What is left may be enough, or they may be back by now.
-                self._give_up(self._gang.abort)
+                self._abort()
                 failure = self._shortage(trial.world_size) or self._start()
             self._had = max(self._had, 0 if failure else self._gang_size)
             startup_s = self._gang_start_s = self._clock() - began_s
@@ -223,6 +223,10 @@ class Lane:
             finished_at=self._now(),
             startup_time_s=startup_s,
         )
+
+    def _abort(self) -> None:
+        if self._gang is not None:
+            self._give_up(self._gang.abort)
 
     def _give_up(self, end: Callable[[], bool]) -> None:
         self.broken = self.broken or not end()
