@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import glob
 import importlib.util
+import logging
 import os
 import platform
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["REQUIRED", "NodeFindings", "findings_here", "main", "paths_to_read", "problems"]
 
 REQUIRED = {
+    "aiohttp": "aiohttp",
     "altair": "altair",
     "jinja2": "jinja2",
     "numpy": "numpy",
@@ -31,6 +33,7 @@ REQUIRED = {
     "pyarrow": "pyarrow",
     "pydantic": "pydantic",
     "ray": "ray",
+    "requests": "requests",
     "rich": "rich",
     "ruamel.yaml": "ruamel.yaml",
     "scikit-learn": "sklearn",
@@ -181,7 +184,7 @@ def _ask_every_node(paths: Sequence[str]) -> dict[str, NodeFindings]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         ask = ray.remote(num_cpus=0, max_retries=1)(findings_here)

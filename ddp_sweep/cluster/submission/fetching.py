@@ -25,7 +25,7 @@ class Parcel:
 
     folder: str | None
     """Where they lie on the cluster; None where there is no such folder yet."""
-    files: Mapping[str, bytes]
+    files: dict[str, bytes]
     """Contents by relative path."""
     more: bool
     """Whether files are left that did not fit into the log."""
