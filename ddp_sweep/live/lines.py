@@ -17,7 +17,13 @@ from ddp_sweep.live.events import (
 )
 from ddp_sweep.live.overview import SweepOverview
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial
-from ddp_sweep.live.wording import STATUS_WORDS, cause, duration_text, progress_text
+from ddp_sweep.live.wording import (
+    STATUS_WORDS,
+    WAITING,
+    cause,
+    duration_text,
+    progress_text,
+)
 from ddp_sweep.schema import Status
 
 __all__ = ["PlainLines", "Silence", "trial_line"]
@@ -53,6 +59,7 @@ class PlainLines:
         self._said_s = clock()
         self._trials: dict[str, PlannedTrial] = {}
         """Those that run."""
+        self._waits: set[str] = set()
 
     def observe(self, event: Event, overview: SweepOverview) -> None:
         """Print the line of an event that has one."""
@@ -71,11 +78,20 @@ class PlainLines:
             case TrialEnded() if event.attempt.trial_id in self._trials:
                 trial = self._trials.pop(event.attempt.trial_id)
                 line = trial_line(trial, event.attempt, event.again, overview)
-            case TrialProgressed() if self._clock() - self._said_s >= HEARTBEAT_S:
-                line = heartbeat_line(overview)
+            case TrialProgressed():
+                line = self._new_wait(overview)
+                if line is None and self._clock() - self._said_s >= HEARTBEAT_S:
+                    line = heartbeat_line(overview)
         if line is not None:
             self._said_s = self._clock()
             self._say(line)
+
+    def _new_wait(self, overview: SweepOverview) -> str | None:
+        """What nodes are waited for, where that was not so a moment ago."""
+        stages = {one.progress.stage for one in overview.running if one.progress}
+        waits = {stage for stage in stages if stage.startswith(WAITING)}
+        fresh, self._waits = waits - self._waits, waits
+        return "; ".join(sorted(fresh)) or None
 
     def close(self) -> None:
         """Nothing is left behind."""

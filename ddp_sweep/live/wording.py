@@ -7,7 +7,10 @@ import math
 from ddp_sweep.live.trials import PlannedTrial, Progress
 from ddp_sweep.schema import Status
 
-__all__ = ["STATUS_WORDS", "cause", "clock_text", "duration_text", "progress_text"]
+__all__ = ["STATUS_WORDS", "WAITING", "cause", "clock_text", "duration_text", "progress_text"]
+
+WAITING = "waiting for "
+"""Begins the stage of a trial whose workers lack nodes; the rest says which, and until when."""
 
 STATUS_WORDS = {
     Status.SUCCEEDED: "succeeded",
