@@ -19,7 +19,13 @@ from ddp_sweep.live.events import (
 from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.overview import SweepOverview
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial
-from ddp_sweep.live.wording import STATUS_WORDS, cause, duration_text, progress_text
+from ddp_sweep.live.wording import (
+    STATUS_WORDS,
+    WAITING,
+    cause,
+    duration_text,
+    progress_text,
+)
 from ddp_sweep.schema import Status
 
 __all__ = ["PlainLines", "Silence", "output_lines", "trial_line"]
@@ -57,6 +63,7 @@ class PlainLines:
         self._said_s = clock()
         self._trials: dict[str, PlannedTrial] = {}
         """Those that run."""
+        self._waits: set[str] = set()
 
     def observe(self, event: Event, overview: SweepOverview) -> None:
         """Print the line of an event that has one."""
@@ -80,8 +87,19 @@ class PlainLines:
                 trial = self._trials.pop(event.attempt.trial_id)
                 yield trial_line(trial, event.attempt, event.again, overview)
                 yield from output_lines(event.output)
-            case TrialProgressed() if self._clock() - self._said_s >= HEARTBEAT_S:
-                yield from heartbeat_lines(overview)
+            case TrialProgressed():
+                wait = self._new_wait(overview)
+                if wait is not None:
+                    yield wait
+                elif self._clock() - self._said_s >= HEARTBEAT_S:
+                    yield from heartbeat_lines(overview)
+
+    def _new_wait(self, overview: SweepOverview) -> str | None:
+        """What nodes are waited for, where that was not so a moment ago."""
+        stages = {one.progress.stage for one in overview.running if one.progress}
+        waits = {stage for stage in stages if stage.startswith(WAITING)}
+        fresh, self._waits = waits - self._waits, waits
+        return "; ".join(sorted(fresh)) or None
 
     def close(self) -> None:
         """Nothing is left behind."""

@@ -10,6 +10,7 @@ from ddp_sweep.schema import Status
 
 __all__ = [
     "STATUS_WORDS",
+    "WAITING",
     "cause",
     "clock_text",
     "duration_text",
@@ -17,6 +18,8 @@ __all__ = [
     "progress_text",
 ]
 
+WAITING = "waiting for "
+"""Begins the stage of a trial whose workers lack nodes; the rest says which, and until when."""
 
 _RANK = re.compile(r"rank (\d+):")
 

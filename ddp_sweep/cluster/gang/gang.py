@@ -39,6 +39,7 @@ from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
 from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
 from ddp_sweep.cluster.gang.trial_log import TrialLog
+from ddp_sweep.live.wording import WAITING
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
 
@@ -136,7 +137,7 @@ class Gang:
             )
             if lacking != told:
                 told = lacking
-                text = lacking and f"waiting for {lacking}; gives up at {gives_up:%H:%M}"
+                text = lacking and f"{WAITING}{lacking}; gives up at {gives_up:%H:%M}"
                 self._mailbox.waits_for.remote(text)
         return self._ask(began), told
 

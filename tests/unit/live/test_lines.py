@@ -100,3 +100,11 @@ def test_several_running_trials_are_one_line_and_each_ends_with_its_own() -> Non
     )
     assert said[1] == "stopping after the running trials; Ctrl-C again stops at once"
     assert said[-1].startswith("[1 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded")
+
+
+def test_what_is_waited_for_is_said_at_once_and_once() -> None:
+    wait = "waiting for 2 more nodes with 1 GPU each; gives up at 17:42"
+    waiting = heard(TRIALS[0], training(stage=wait, samples=None))
+    other = heard(TRIALS[0], training(stage=wait.replace("2 more nodes", "1 more node")))
+    said = lines_of(began(TRIALS[0]), waiting, waiting, other, heard(TRIALS[0], training()))
+    assert said == [wait, wait.replace("2 more nodes", "1 more node")]
