@@ -183,6 +183,8 @@ class _Reader:
 
     def whole_lines(self, most_bytes: int) -> Iterator[Printed]:
         """What is there; the last line only once it has ended."""
+        if self.position > self._size:
+            self.position = 0  # a child that writes to /dev/stderr by name empties the file
         while most_bytes > 0 and self.position < self._size:
             text = os.pread(self._descriptor, _BATCH_BYTES, self.position)
             whole = text[: text.rfind(b"\n") + 1]
@@ -233,6 +235,8 @@ class _Stream:
         """To where the descriptor led before, if it was led away."""
         if self._before is None:
             return
+        if self._passed_on > os.fstat(self._read_descriptor).st_size:
+            self._passed_on = 0
         while text := os.pread(self._read_descriptor, _BATCH_BYTES, self._passed_on):
             self._passed_on += len(text)
             with suppress(OSError), open(self._before, "wb", closefd=False, buffering=0) as file:
@@ -250,7 +254,7 @@ class _Stream:
     def _lead_to_a_file(self, folder: Path | None) -> Path:
         descriptor, name = tempfile.mkstemp(prefix="ddp-sweep-output-", dir=folder)
         os.close(descriptor)
-        # Processes that inherit it must not write over one another.
+        # Also whoever opens it anew by the name /dev/stderr must not write over the rest.
         descriptor = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         _flush_python(self._descriptor)
         self._before = os.dup(self._descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -57,14 +58,20 @@ def run(folder: Path, body: str, *, led_to: str = "file", poll_s: float = 0.01) 
 
 def run_script(folder: Path, body: str, *, led_to: str = "file", poll_s: float = 0.01) -> Ended:
     script = SCRIPT.replace("BODY", body).replace("POLL_S", str(poll_s))
+    # Buffers of Python and C as in a worker, whatever the tests themselves are run with.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-c", script, str(folder)]
     if led_to == "pipe":
-        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(
+            command, capture_output=True, env=variables, check=False, timeout=120
+        )
         out, err = done.stdout, done.stderr
     else:
         files = folder / "stdout", folder / "stderr"
         with files[0].open("ab") as stdout, files[1].open("ab") as stderr:
-            done = subprocess.run(command, stdout=stdout, stderr=stderr, check=False, timeout=120)
+            done = subprocess.run(
+                command, stdout=stdout, stderr=stderr, env=variables, check=False, timeout=120
+            )
         out, err = (file.read_bytes() for file in files)
     pieces, same = [], False
     if (folder / "pieces").exists():
@@ -113,9 +120,43 @@ for part in (b"one ", b"line", b"\\nbroken \\xff \\xe2\\x82", b"\\xac", b"\\nno 
     assert all(one.text.endswith(b"\n") for one in ended.pieces[:-1])
 
 
+@ways
+def test_a_child_that_opens_stderr_by_name_hides_nothing(tmp_path: Path, led_to: str) -> None:
+    # With a regular file behind it, that empties the file.
+    body = """
+os.write(2, b"a first line that is long enough\\n")
+time.sleep(0.1)
+subprocess.run(["sh", "-c", "echo by name > /dev/stderr"])
+time.sleep(0.1)
+os.write(2, b"the end\\n")
+"""
+    ended = run(tmp_path, body, led_to=led_to)
+    assert ended.text("err").splitlines() == [
+        *(b"a first line that is long enough", b"by name", b"the end")
+    ]
+    assert b"\0" not in ended.stderr
+
+
+def test_what_is_led_away_arrives_where_it_did_without_delay(tmp_path: Path) -> None:
+    body = """
+    import select
+    ends, before = os.pipe(), os.dup(1)
+    os.dup2(ends[1], 1)
+    with OutputCapture(pieces.append, poll_s=0.01, folder=folder) as inner:
+        with inner.listening():
+            os.write(1, b"at once\\n")
+            assert select.select([ends[0]], [], [], 60)[0]
+            assert os.read(ends[0], 100) == b"at once\\n"
+    os.dup2(before, 1)
+"""
+    ended = run_script(tmp_path, body)
+    assert ended.code == 0, ended.stderr
+    assert ended.text("out") == b"at once\n"
+
+
 def test_lines_are_heard_while_the_process_goes_on(tmp_path: Path) -> None:
     body = """
-print("early")
+print("early", flush=True)
 deadline = time.monotonic() + 60
 while not pieces and time.monotonic() < deadline:
     time.sleep(0.01)
@@ -168,9 +209,9 @@ while text:
 def test_what_is_printed_meanwhile_is_told_at_the_next_listening(tmp_path: Path) -> None:
     body = """
     with output.listening():
-        print("first")
+        print("first", flush=True)
     counted = len(pieces)
-    print("between")
+    print("between", flush=True)
     time.sleep(0.1)
     assert len(pieces) == counted == 1
     with output.listening():
@@ -188,7 +229,7 @@ def test_nobody_who_listens_is_no_reason_to_fail(tmp_path: Path) -> None:
 
     output._send = deaf
     with output.listening():
-        print("first")
+        print("first", flush=True)
         time.sleep(0.1)
         sys.stdout = None
 """
