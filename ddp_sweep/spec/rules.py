@@ -139,11 +139,6 @@ def _metrics(raw: Mapping[Any, Any]) -> Iterator[Problem]:
 
 def _not_built_yet(raw: Mapping[Any, Any]) -> Iterator[Problem]:
     """Settings of the file format that this version would silently pass over."""
-    if _section(raw, "resources").get("checkpoint_every_s") is not None:
-        yield (
-            ("resources", "checkpoint_every_s"),
-            "this version does not write checkpoints yet; allowed: null",
-        )
     if _section(raw, "resources").get("placement") == "packed":
         yield (
             ("resources", "placement"),

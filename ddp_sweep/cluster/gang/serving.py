@@ -13,9 +13,12 @@ import ray
 import ray.train
 from ray.train.v2._internal.execution.context import get_train_context
 
-from ddp_sweep.cluster.gang.mailbox import Member
+from ddp_sweep.cluster.gang.mailbox import Job, Member
+from ddp_sweep.cluster.gang.rank_checkpoints import RankCheckpoints
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
+from ddp_sweep.training.checkpoints import CheckpointStore
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
 from ddp_sweep.workload import user_traceback
 
@@ -25,7 +28,7 @@ __all__ = ["GangSettings", "RankWorker", "WorkerFactory", "serve"]
 class RankWorker(Protocol):
     """What runs trials in the process of one rank."""
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, checkpoints: CheckpointStore | None = None) -> RankReport:
         """Run one attempt; all ranks of the trial call this at the same time."""
         ...
 
@@ -65,6 +68,8 @@ class GangSettings:
     stall_timeout_s: float
     storage: Path
     """Scratch folder for what Ray Train insists on writing."""
+    checkpoints: CheckpointShelf | None = None
+    """Where checkpoints go; None where none are taken."""
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -88,14 +93,16 @@ def serve(config: dict[str, Any]) -> None:
         raise
     while (job := ray.get(mailbox.next_job.remote(rank))) is not None:
         key = job.key
-        result = _run(worker, job.request)
+        result = _run(worker, job, RankCheckpoints.of(job, rank, mailbox))
         # Waited for, so that what is delivered is there even if this process dies next.
         ray.get(mailbox.deliver.remote(key, result))
 
 
-def _run(worker: RankWorker, request: TrialRequest) -> RankReport | RankFailure:
+def _run(
+    worker: RankWorker, job: Job, checkpoints: RankCheckpoints | None
+) -> RankReport | RankFailure:
     try:
-        return worker.run(request)
+        return worker.run(job.request, checkpoints)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a workload is one
         return worker.describe_failure(error)
 
