@@ -230,8 +230,9 @@ def _try_optimizer(workload: Workload, model: nn.Module, resumable: bool) -> Non
     # Rates and lengths are of no account here.
     settings = TrainingSettings(epochs=1, learning_rate=1e-3)
     optimizer: Optimizer = build_optimizer(workload, model, settings, 1e-3)
-    called("optimizer.step()", optimizer.step)
+    # Before the first step, as in a training: PyTorch's own ones warn of anything else.
     scheduler = build_scheduler(workload, optimizer, _STEPS)
+    called("optimizer.step()", optimizer.step)
     if scheduler is not None:
         called("build_scheduler: step() of what it returned, without arguments,", scheduler.step)
     if resumable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ class RandomState:
 
     def __init__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_state()
+        self._numpy: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
         self._torch = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 

@@ -101,7 +101,7 @@ class CheckpointShelf:
 
     def find(self, request: TrialRequest) -> tuple[KeptCheckpoint | None, tuple[str, ...]]:
         """The newest checkpoint that a trial can go on from, and why newer ones cannot be used."""
-        problems = []
+        problems: list[str] = []
         for place in _newest_first(self.folder.checkpoints_of(request.trial.trial_id)):
             try:
                 return self._read(place, request), tuple(problems)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import numpy as np
 import pytest
 from checkpoint_runs import run_from_checkpoint, run_until_lost, steps_kept
 from ddp_processes import RankProcesses
+from resumable_workloads import Everything, OwnParts, Unkept
 from trial_runs import request, run_trial
 
+from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
+from ddp_sweep.training.inspection import inspect_workload
 from ddp_sweep.training.messages import RankReport, TrialRequest
+from ddp_sweep.training.states import content_of, state_in
 
 pytestmark = pytest.mark.ddp
 
@@ -149,3 +155,86 @@ def test_times_are_those_of_the_steps_that_were_kept(pool: RankProcesses, tmp_pa
     assert sorted(at.values()) == [at[step] for step in sorted(at)]
     assert report.train_time_s == at[29]
     assert report.eval_time_s == sum(e.eval_time_s for e in report.evaluations)
+
+
+def test_processes_that_were_killed_are_gone_on_from(
+    pool: RankProcesses, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    wanted = wanted_for(CASES["batch norm, dropout, augmentation, chance"], 2)
+    whole = pool.run(run_trial, EVERYTHING, wanted)[:2]
+    with RankProcesses(2, tmp_path_factory.mktemp("killed")) as processes:
+        with pytest.raises((EOFError, ConnectionResetError)):
+            processes.run(run_until_lost, EVERYTHING, wanted, tmp_path, 8, True)
+        assert processes.exit_codes == [-signal.SIGKILL] * 2
+    assert 8 <= steps_kept(tmp_path)[-1] < 29
+    resumed = pool.run(run_from_checkpoint, EVERYTHING, wanted, tmp_path)[:2]
+    for (report, _), reference in zip(resumed, whole, strict=True):
+        assert_same(report, reference)
+
+
+def made_elsewhere(file: Path) -> None:
+    state = state_in(file.read_bytes())
+    state["made_by"]["PyTorch"] = "1.0"
+    file.write_bytes(content_of(state))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda file: os.truncate(file, 1000), "it cannot be read"),
+        (lambda file: file.write_bytes(b"foreign"), "it cannot be read"),
+        (made_elsewhere, "made on another system (PyTorch 1.0 then, "),
+    ],
+    ids=["truncated", "foreign", "another PyTorch"],
+)
+def test_what_one_rank_cannot_use_none_uses(
+    pool: RankProcesses, tmp_path: Path, spoil: Any, cause: str
+) -> None:
+    case = CASES["adamw, cosine, warm-up"]
+    wanted = wanted_for(case, 2)
+    step = pool.run(run_until_lost, LAYERS, wanted, tmp_path, 5)[0]
+    spoil(tmp_path / f"{step}-1")
+    whole = pool.run(run_trial, LAYERS, wanted)[:2]
+    resumed = pool.run(run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
+
+    details = [report.status_detail for report, _ in resumed]
+    said = f"the checkpoint at step {step} was not used: "
+    assert details[0] == f"{said}another worker could not read its part"
+    assert details[1].startswith(said + cause)
+    for (report, steps), reference in zip(resumed, whole, strict=True):
+        assert steps[0] == 1, "did not begin anew"
+        assert_same(report, reference)
+
+
+def test_a_trial_that_is_never_lost_is_not_changed_by_its_checkpoints(
+    pool: RankProcesses, tmp_path: Path
+) -> None:
+    case = CASES["batch norm, dropout, augmentation, chance"]
+    wanted = wanted_for(case, 2)
+    whole = pool.run(run_trial, EVERYTHING, wanted)[:2]
+    saving = pool.run(run_from_checkpoint, EVERYTHING, wanted, tmp_path)[:2]
+    for (report, steps), reference in zip(saving, whole, strict=True):
+        assert len(steps) >= 4
+        assert steps[-1] < 29, "nothing is left to do after the last step"
+        assert report.status_detail is None
+        assert_same(report, reference)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("no state", ("build_scheduler", "_Bare has no state_dict and no load_state_dict")),
+        ("opaque", ("build_scheduler", "the state_dict of _Opaque cannot be kept")),
+        ("optimizer", ("build_optimizer", "_DeafOptimizer has no load_state_dict")),
+    ],
+)
+def test_what_has_no_state_to_be_kept_is_refused_only_where_it_is_needed(
+    what: str, words: tuple[str, ...]
+) -> None:
+    inspect_workload(Unkept, {"what": what})
+    with pytest.raises(WorkloadError) as caught:
+        inspect_workload(Unkept, {"what": what}, resumable=True)
+    for word in (*words, "checkpoint_every_s: null"):
+        assert word in str(caught.value)
+    for sound in (Everything, OwnParts):
+        inspect_workload(sound, {}, resumable=True)
