@@ -18,7 +18,7 @@ from ddp_sweep.live.events import (
 from ddp_sweep.live.overview import SweepOverview
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial
 from ddp_sweep.live.wording import STATUS_WORDS, cause, duration_text, progress_text
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import REPLICAS_DIFFER, Status
 
 __all__ = ["PlainLines", "Silence", "trial_line"]
 
@@ -86,7 +86,9 @@ def trial_line(
     time = "" if attempt.wall_time_s is None else f"{attempt.wall_time_s:.1f} s, "
     text = f"{_place(overview)} {trial.sizes}, seed {trial.seed}: {time}"
     text += STATUS_WORDS[Status(attempt.status)]
-    why = None if attempt.status == Status.SUCCEEDED else cause(attempt.status_detail)
+    why = cause(attempt.status_detail)
+    if why is not None and why.startswith(REPLICAS_DIFFER):
+        why = None  # for a program to read; the ranking says it in words
     return text + (f" ({why})" if why else "") + ("; trying again" if again else "")
 
 

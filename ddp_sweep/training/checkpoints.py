@@ -79,7 +79,7 @@ class Checkpoints:
         self._ranks = ranks
         self._now = now
         self._last_s = now()
-        self._origin: FoundCheckpoint | None = None
+        self._origin: str | None = None
         self._problems: list[str] = []
 
     def begin(self) -> None:
@@ -125,7 +125,8 @@ class Checkpoints:
             self._problems.append(f"the checkpoint at step {found.step} was not used: {cause}")
             return
         training.restore(*read)
-        self._origin = found
+        # The words and not the checkpoint, which would hold on to its memory.
+        self._origin = f"step {found.step} of attempt {found.attempt}"
 
     def _read(self, found: FoundCheckpoint) -> tuple[tuple[State, State], str | None]:
         """The two parts of the state, and why they cannot be used."""
@@ -149,7 +150,7 @@ class Checkpoints:
 
     def _said(self) -> Iterator[str]:
         if self._origin is not None:
-            yield f"went on from step {self._origin.step} of attempt {self._origin.attempt}"
+            yield f"went on from {self._origin}"
         problems = [*self._problems, *([] if self._store is None else self._store.problems())]
         yield from problems[:_MOST_PROBLEMS]
         if len(problems) > _MOST_PROBLEMS:  # a disk that is full stays so

@@ -35,12 +35,14 @@ class Driver:
 
     def __init__(self, folder: Path, notes: Path) -> None:
         self.folder, self.notes = folder, notes
-        self.process = subprocess.Popen(
-            [sys.executable, long_trial.__file__, str(folder), str(notes)],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        # To a file: what outlives a driver that is killed would keep a pipe open.
+        self._err = notes.with_name("stderr")
+        with self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, long_trial.__file__, str(folder), str(notes)],
+                stderr=err,
+                start_new_session=True,
+            )
 
     def wait_for(self, happened: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -58,8 +60,7 @@ class Driver:
         }
 
     def finish(self) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, err
+        return self.process.wait(timeout=PATIENCE_S), self._err.read_text()
 
 
 def steps_of(notes: Path) -> dict[int, list[int]]:
