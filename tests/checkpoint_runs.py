@@ -11,7 +11,14 @@ from trial_runs import worker_of
 from ddp_sweep.training.checkpoints import FoundCheckpoint
 from ddp_sweep.training.messages import RankReport, TrialRequest
 
-__all__ = ["FileStore", "Lost", "run_from_checkpoint", "run_until_lost", "steps_kept"]
+__all__ = [
+    "FileStore",
+    "Lost",
+    "run_from_checkpoint",
+    "run_on_full_disk",
+    "run_until_lost",
+    "steps_kept",
+]
 
 
 class Lost(BaseException):
@@ -83,6 +90,24 @@ def run_until_lost(
     except Lost:
         return store.steps[-1]
     raise AssertionError(f"came to its end; checkpoints at {store.steps}")
+
+
+class FullStore(FileStore):
+    """Finds the disk full at every checkpoint."""
+
+    def keep(self, step: int, part: memoryview) -> None:  # noqa: ARG002
+        raise OSError(28, "No space left on device")
+
+
+def run_on_full_disk(
+    rank: int, workload: str, wanted: TrialRequest, folder: Path
+) -> RankReport | None:
+    """Run a trial of which rank 1 can keep nothing."""
+    worker = worker_of(rank, workload)
+    if rank >= wanted.trial.world_size:
+        return None
+    store = (FullStore if rank == 1 else FileStore)(folder, rank)
+    return worker.run(wanted, store)
 
 
 def run_from_checkpoint(

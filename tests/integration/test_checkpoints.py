@@ -84,7 +84,12 @@ def training_now(notes: Path, since: set[int]) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """Whether none of its threads runs any more; the first may have ended before the others."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_trial_that_loses_a_rank_and_then_its_driver_repeats_only_what_was_lost(
@@ -95,6 +100,7 @@ def test_a_trial_that_loses_a_rank_and_then_its_driver_repeats_only_what_was_los
 
     first = Driver(folder, notes)
     first.wait_for(lambda: max(first.kept_steps(), default=0) > 20, "a checkpoint")
+    kept = [max(first.kept_steps())]
     victim = training_now(notes, set())[1]
     os.kill(victim, signal.SIGKILL)
     killed_s = time.monotonic()
@@ -103,15 +109,13 @@ def test_a_trial_that_loses_a_rank_and_then_its_driver_repeats_only_what_was_los
     seen_s = time.monotonic() - killed_s
     before = set(steps_of(notes))
     first.wait_for(lambda: bool(training_now(notes, before)), "the second attempt")
-    again_s = time.monotonic() - killed_s
-    lost = told("SIGKILL of a rank", folder, notes, seen_s, again_s)
+    a_rank = (seen_s, time.monotonic() - killed_s)
 
-    kept = max(first.kept_steps())
-    first.wait_for(lambda: min(first.kept_steps(), default=0) > kept, "two newer checkpoints")
+    first.wait_for(lambda: min(first.kept_steps(), default=0) > kept[0] + 9, "newer checkpoints")
+    kept.append(max(first.kept_steps()))
     os.kill(first.process.pid, signal.SIGKILL)
     killed_s = time.monotonic()
     assert first.finish()[0] == -signal.SIGKILL
-    assert gone(first.process.pid)
     while not all(map(gone, steps_of(notes))):
         assert time.monotonic() < killed_s + 120
         time.sleep(0.1)
@@ -120,37 +124,37 @@ def test_a_trial_that_loses_a_rank_and_then_its_driver_repeats_only_what_was_los
     before = set(steps_of(notes))
     second = Driver(folder, notes)
     second.wait_for(lambda: bool(training_now(notes, before)), "the resumed run")
-    lost_again = told("SIGKILL of the driver", folder, notes, seen_s, time.monotonic() - killed_s)
+    the_driver = (seen_s, time.monotonic() - killed_s)
     exit_code, err = second.finish()
     assert exit_code == 0, err
+    assert not list(folder.glob("_checkpoints*"))
 
     attempts = attempts_of(notes)
+    assert attempts[0][0] == 1
     assert len(attempts) == 3
-    assert attempts[1][0] > 20
-    assert attempts[2][0] > kept
+    for before_it, (begun, _), step in zip(attempts, attempts[1:], kept, strict=False):
+        assert step < begun <= before_it[1] + 1, "went on from another place than a checkpoint"
     assert attempts[2][1] == STEPS
-    made = sum(last + 1 - first for first, last in attempts)
-    assert made == STEPS + lost + lost_again
-    assert not list(folder.glob("_checkpoints/*/*"))
 
     results = load_results(folder)
-    final = results.trials[results.trials["final"]].iloc[0]
+    trials = results.trials.sort_values("attempt")
+    final = trials.iloc[-1]
     assert final["status"] == "succeeded"
     assert final["status_detail"].startswith(f"went on from step {attempts[2][0] - 1} of attempt")
+    lost = [attempts[at][1] + 1 - attempts[at + 1][0] for at in range(2)]
+    statuses = [*trials["status"].iloc[:-1], "(no row: its driver died)"]
+    for fault, status, (seen_s, next_s), steps in zip(
+        ("SIGKILL of a rank", "SIGKILL of the driver"),
+        statuses,
+        (a_rank, the_driver),
+        lost,
+        strict=False,
+    ):
+        print(
+            f"fault: {fault} status: {status} seen after: {seen_s:.1f} s "
+            f"next trial after: {next_s:.1f} s rows lost: 0 steps lost: {steps}"
+        )
     assert_as_if_nothing_had_happened(results, tmp_path)
-
-
-def told(fault: str, folder: Path, notes: Path, seen_s: float, again_s: float) -> int:
-    """Print what a fault cost; the optimizer steps that are made anew."""
-    *_, (_, last), (first, _) = attempts_of(notes)
-    lost = last + 1 - first
-    trials = load_results(folder).trials.sort_values("attempt")
-    print(
-        f"fault: {fault} status: {trials['status'].iloc[-1]} seen after: {seen_s:.1f} s "
-        f"next trial after: {again_s:.1f} s rows lost: 0 steps lost: {lost}"
-    )
-    assert lost < STEPS // 2
-    return lost
 
 
 def assert_as_if_nothing_had_happened(results: Results, tmp_path: Path) -> None:
@@ -169,8 +173,8 @@ def assert_as_if_nothing_had_happened(results: Results, tmp_path: Path) -> None:
     for column in ("optimizer_steps", "samples", "duplicate_samples", "batch_imbalance"):
         assert row[column] == other[column], column
     assert str(row["confusion_matrix"]) == str(other["confusion_matrix"])
-    # Steps were slept through, so that what was lost would show.
-    assert STEPS * 0.04 < row["train_time_s"] < row["train_time_s"] + row["wall_time_s"]
+    assert row["train_time_s"] == evals["train_time_s"].iloc[-1]
+    assert steps["step_time_s"].sum() <= 2 * row["train_time_s"]
 
 
 def of_final(results: Results, table: str) -> pd.DataFrame:

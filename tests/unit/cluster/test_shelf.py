@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -179,6 +180,22 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_one(shelf: CheckpointShelf
         left_partial += any("/." in file for file in files(shelf))
     shelf.write(OF_TWO, 10**7, parts(1))
     assert not any("/." in file for file in files(shelf)), f"left {left_partial} times"
+
+
+def test_one_that_cannot_be_written_leaves_the_one_before(shelf: CheckpointShelf) -> None:
+    shelf.write(OF_TWO, 40, parts(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            shelf.write(OF_TWO, 80, parts(2, size=1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept, problems = shelf.find(OF_TWO)
+    assert problems == ()
+    assert kept is not None
+    assert kept.step == 40
+    assert {Path(file).parts[1] for file in files(shelf)} == {"0001-000000000040"}
 
 
 class _FullDisk(CheckpointShelf):

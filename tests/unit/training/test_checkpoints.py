@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_runs import run_from_checkpoint, run_until_lost, steps_kept
+from checkpoint_runs import (
+    run_from_checkpoint,
+    run_on_full_disk,
+    run_until_lost,
+    steps_kept,
+)
 from ddp_processes import RankProcesses
 from resumable_workloads import Everything, OwnParts, Unkept
 from trial_runs import request, run_trial
@@ -218,6 +223,20 @@ def test_a_trial_that_is_never_lost_is_not_changed_by_its_checkpoints(
         assert steps[-1] < 29, "nothing is left to do after the last step"
         assert report.status_detail is None
         assert_same(report, reference)
+
+
+def test_a_checkpoint_that_cannot_be_kept_costs_no_trial(
+    pool: RankProcesses, tmp_path: Path
+) -> None:
+    wanted = wanted_for(CASES["sgd with momentum"], 2)
+    whole = pool.run(run_trial, LAYERS, wanted)[:2]
+    reports = pool.run(run_on_full_disk, LAYERS, wanted, tmp_path)[:2]
+    for report, reference in zip(reports, whole, strict=True):
+        assert_same(report, reference)
+    assert reports[0].status_detail is None
+    full = "was not kept: OSError: [Errno 28] No space left on device"
+    assert reports[1].status_detail.startswith(f"the checkpoint at step 1 {full}; the checkpoint")
+    assert reports[1].status_detail.endswith("more like these")
 
 
 @pytest.mark.parametrize(
