@@ -80,6 +80,7 @@ class Checkpoints:
         self._now = now
         self._last_s = now()
         self._origin: str | None = None
+        self._began_anew = False
         self._problems: list[str] = []
 
     def begin(self) -> None:
@@ -116,13 +117,17 @@ class Checkpoints:
 
     def restore(self, training: TrainingState) -> None:
         """Go on from an earlier attempt where there is a checkpoint that all ranks can read."""
-        found = None if self._store is None else self._store.find()
+        if self._store is None:
+            return
+        found = self._store.find()
         if found is None:
+            self._began_anew = bool(self._store.problems())
             return
         read, problem = self._read(found)
         if self._ranks.smallest(float(problem is None)) == 0.0:
             cause = problem or "another worker could not read its part"
             self._problems.append(f"the checkpoint at step {found.step} was not used: {cause}")
+            self._began_anew = True
             return
         training.restore(*read)
         # The words and not the checkpoint, which would hold on to its memory.
@@ -151,6 +156,8 @@ class Checkpoints:
     def _said(self) -> Iterator[str]:
         if self._origin is not None:
             yield f"went on from {self._origin}"
+        if self._began_anew:
+            yield "began from the first step"
         problems = [*self._problems, *([] if self._store is None else self._store.problems())]
         yield from problems[:_MOST_PROBLEMS]
         if len(problems) > _MOST_PROBLEMS:  # a disk that is full stays so

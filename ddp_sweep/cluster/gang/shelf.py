@@ -106,7 +106,7 @@ class CheckpointShelf:
             try:
                 return self._read(place, request), tuple(problems)
             except _UnusableError as error:
-                problems.append(f"the checkpoint {place.name} was not used: {error}")
+                problems.append(f"{_in_words(place)} was not used: {error}")
         return None, tuple(problems)
 
     def discard(self, trial_id: str) -> None:
@@ -181,6 +181,13 @@ def _newest_first(home: Path) -> list[Path]:
 def _named(home: Path) -> Iterator[Path]:
     with suppress(OSError):
         yield from (place for place in home.iterdir() if not place.name.startswith("."))
+
+
+def _in_words(place: Path) -> str:
+    attempt, _, step = place.name.partition("-")
+    if not (attempt.isdecimal() and step.isdecimal()):
+        return f"the checkpoint {place.name}"
+    return f"the checkpoint at step {int(step)} of attempt {int(attempt)}"
 
 
 def _fingerprint(part: Part) -> dict[str, Any]:

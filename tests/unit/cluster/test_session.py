@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
-from plan_samples import FACTS, spec, trials
+from plan_samples import FACTS, request, spec, trials
 
 from ddp_sweep.cluster.connection.capacity import ClusterConnection
 from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.session import Session
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Schedule
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import Notice
@@ -166,3 +168,19 @@ def test_only_failed_runs_what_did_not_succeed_and_nothing_else(session: Rehears
     rows = load_results(session.folder.path).trials
     assert sorted(rows.loc[rows["trial_id"] == failed.trial_id, "attempt"]) == [1, 2]
     assert never.trial_id not in set(rows["trial_id"])
+
+
+def test_checkpoints_stay_for_those_only_that_will_run_again(session: Rehearsal) -> None:
+    succeeded, diverged, lost, never = trials()
+    for trial, status in (
+        (succeeded, Status.SUCCEEDED),
+        (diverged, Status.DIVERGED),
+        (lost, Status.WORKER_DIED),
+    ):
+        end(session.reporter, trial, status)
+    shelf = CheckpointShelf(session.folder, FACTS.code_version)
+    for trial in trials():
+        shelf.write(request(trial), 40, [np.zeros(8, np.uint8)] * trial.world_size)
+    session.interrupt = True
+    run(session)
+    assert set(shelf.trials()) == {lost.trial_id, never.trial_id}

@@ -106,7 +106,7 @@ def test_a_damaged_one_is_passed_over_with_a_message(shelf: CheckpointShelf, how
     damage(shelf, how)
     kept, (problem,) = shelf.find(OF_TWO)
     assert kept is None
-    assert "the checkpoint 0001-000000000040 was not used: it is damaged" in problem
+    assert "the checkpoint at step 40 of attempt 1 was not used: it is damaged" in problem
 
     shelf.discard(TRIAL.trial_id)
     shelf.write(OF_TWO, 30, parts(1))

@@ -203,7 +203,7 @@ def test_what_one_rank_cannot_use_none_uses(
     resumed = pool.run(run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
 
     details = [report.status_detail for report, _ in resumed]
-    said = f"the checkpoint at step {step} was not used: "
+    said = f"began from the first step; the checkpoint at step {step} was not used: "
     assert details[0] == f"{said}another worker could not read its part"
     assert details[1].startswith(said + cause)
     for (report, steps), reference in zip(resumed, whole, strict=True):
