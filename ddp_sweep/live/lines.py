@@ -26,7 +26,7 @@ from ddp_sweep.live.wording import (
     duration_text,
     progress_text,
 )
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import CLOCKS_THROTTLED, REPLICAS_DIFFER, Status
 
 __all__ = ["PlainLines", "Silence", "output_lines", "trial_line"]
 
@@ -112,7 +112,9 @@ def trial_line(
     time = "" if attempt.wall_time_s is None else f"{attempt.wall_time_s:.1f} s, "
     text = f"{_place(overview)} {trial.sizes}, seed {trial.seed}: {time}"
     text += STATUS_WORDS[Status(attempt.status)]
-    why = None if attempt.status == Status.SUCCEEDED else cause(attempt.status_detail)
+    why = cause(attempt.status_detail)
+    if why is not None and why.startswith((REPLICAS_DIFFER, CLOCKS_THROTTLED)):
+        why = None  # for a program to read; the ranking says it in words
     return text + (f" ({why})" if why else "") + ("; trying again" if again else "")
 
 

@@ -114,6 +114,10 @@ class ResultsFolder:
         """Checkpoints of trials that are under way."""
         return self.path / "_checkpoints"
 
+    def checkpoints_of(self, trial_id: str) -> Path:
+        """Checkpoints of one trial, a folder each."""
+        return self.checkpoints / trial_id
+
     @property
     def logs(self) -> Path:
         """What the workers printed."""

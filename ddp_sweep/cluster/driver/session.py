@@ -24,6 +24,7 @@ from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
 from ddp_sweep.errors import CapacityError
@@ -115,6 +116,7 @@ class Session:
         for infeasible in ledger.newly_infeasible(plan.infeasible):
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
+        self._discard_checkpoints(ledger)
         pending = choose(ledger, plan.trials)
         planned = plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
         self.feed.tell_and_wait(planned)
@@ -181,6 +183,8 @@ class Session:
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
             attempt = attempt_of(assignment, ended, datetime.now(UTC))
+            if not (again or attempt.to_rerun):
+                self._shelf.discard(assignment.trial.trial_id)
             output = logs.end(assignment, ended)
             self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
@@ -197,6 +201,17 @@ class Session:
         if searcher.fatal is not None:
             raise searcher.fatal
         return interrupted and schedule.remaining > 0
+
+    @property
+    def _shelf(self) -> CheckpointShelf:
+        return CheckpointShelf(self.folder, self.reporter.facts.code_version)
+
+    def _discard_checkpoints(self, ledger: Ledger) -> None:
+        """Remove those of trials that have their result: a driver may have died in between."""
+        for trial_id in self._shelf.trials():
+            last = ledger.last(trial_id)
+            if last is not None and not last.to_rerun:
+                self._shelf.discard(trial_id)
 
     def _recover(
         self,
@@ -241,6 +256,7 @@ class Session:
                 quality=spec.quality,
                 probes=spec.probes,
                 trial_timeout_s=spec.resources.trial_timeout_s,
+                checkpoint_every_s=spec.resources.checkpoint_every_s,
             )
             for trial in pending
         )
@@ -262,6 +278,7 @@ class Session:
             growth=cluster.growth,
             storage=scratch,
             logs=TrialLogs(self.folder.logs),
+            checkpoints=None if spec.resources.checkpoint_every_s is None else self._shelf,
         )
         return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
 

@@ -52,7 +52,7 @@ def _tell_rank() -> None:
 class _NodeTorchBackend(_BACKEND):  # type: ignore[misc, valid-type]
     def on_start(self, worker_group: Any, backend_config: NodeTorchConfig) -> None:  # noqa: ANN401
         worker_group.execute(_choose_interface)
-        nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]  # type: ignore[attr-defined]
+        nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]
         order = rank_order(nodes, spread=backend_config.spread)
         super().on_start(_Reordered(worker_group, order), backend_config)
         worker_group.execute(_tell_rank)

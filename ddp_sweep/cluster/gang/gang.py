@@ -35,7 +35,7 @@ from ddp_sweep.cluster.gang.failures import (
     not_started,
 )
 from ddp_sweep.cluster.gang.last_words import ask_for_stacks, collect_last_words
-from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member, Origin
 from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
 from ddp_sweep.cluster.gang.trial_log import TrialLog
@@ -108,6 +108,7 @@ class Gang:
                 settings.world_size,
                 board=ProgressBoard(settings.storage, group=_here()),
                 log=settings.logs and TrialLog(settings.logs),
+                shelf=settings.checkpoints,
             )
         )
         self._fit = self._start_fit()
@@ -148,7 +149,14 @@ class Gang:
         """
         trial = request.trial
         key = f"{self.gang_id}/{trial.trial_id}/{request.attempt}"
-        job = Job(key=key, world_size=trial.world_size, request=request)
+        origin, passed_over = self._origin(request)
+        job = Job(
+            key=key,
+            world_size=trial.world_size,
+            request=request,
+            origin=origin,
+            passed_over=passed_over,
+        )
         seen = self._ask(self._mailbox.run.remote(job, self._settings.stall_timeout_s))
         if seen.failures:
             seen = self._settled(seen)
@@ -159,6 +167,17 @@ class Gang:
         if seen.complete and not seen.failures:
             return GangOutcome(reports=reports)
         return GangOutcome(reports=reports, failure=judge(self._evidence(seen)))
+
+    def _origin(self, request: TrialRequest) -> tuple[Origin | None, tuple[str, ...]]:
+        """What an attempt goes on from, and why it does not from what else there is."""
+        shelf = self._settings.checkpoints
+        if shelf is None or request.checkpoint_every_s is None:
+            return None, ()
+        kept, passed_over = shelf.find(request)
+        if kept is None:
+            return None, passed_over
+        parts = tuple(ray.put(part) for part in kept.parts)
+        return Origin(attempt=kept.attempt, step=kept.step, parts=parts), passed_over
 
     def close(self) -> bool:
         """Let the workers go and wait until they are gone; False where that took an abort."""

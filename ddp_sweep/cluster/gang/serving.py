@@ -19,11 +19,14 @@ from ray.train.v2._internal.execution.context import get_train_context
 
 from ddp_sweep.cluster.connection.growth import NO_GROWTH, Growth
 from ddp_sweep.cluster.gang.last_words import STACKS_SIGNAL
-from ddp_sweep.cluster.gang.mailbox import Member
+from ddp_sweep.cluster.gang.mailbox import Job, Member
 from ddp_sweep.cluster.gang.output import OutputCapture
+from ddp_sweep.cluster.gang.rank_checkpoints import RankCheckpoints
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
+from ddp_sweep.training.checkpoints import CheckpointStore
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
 from ddp_sweep.workload import user_traceback
 
@@ -36,7 +39,7 @@ _STDERR = 2
 class RankWorker(Protocol):
     """What runs trials in the process of one rank."""
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, checkpoints: CheckpointStore | None = None) -> RankReport:
         """Run one attempt; all ranks of the trial call this at the same time."""
         ...
 
@@ -80,6 +83,8 @@ class GangSettings:
     """Scratch folder for what Ray Train insists on writing."""
     logs: TrialLogs | None = None
     """Where to write what the ranks print; None: nowhere."""
+    checkpoints: CheckpointShelf | None = None
+    """Where checkpoints go; None where none are taken."""
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -112,17 +117,19 @@ def _serve(settings: GangSettings, mailbox: Any, rank: int, output: OutputCaptur
     while (job := ray.get(mailbox.next_job.remote(rank))) is not None:
         key = job.key
         with output.listening():
-            result = _run(worker, job.request)
+            result = _run(worker, job, RankCheckpoints.of(job, rank, mailbox))
         if isinstance(result, RankReport) and result.recycle_reason:
             mailbox.note.remote(f"rank {rank} needs a new process: {result.recycle_reason}")
         # Waited for, so that what is delivered is there even if this process dies next.
         ray.get(mailbox.deliver.remote(key, result))
 
 
-def _run(worker: RankWorker, request: TrialRequest) -> RankReport | RankFailure:
+def _run(
+    worker: RankWorker, job: Job, checkpoints: RankCheckpoints | None
+) -> RankReport | RankFailure:
     try:
         with _printed_errors():
-            return worker.run(request)
+            return worker.run(job.request, checkpoints)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a workload is one
         return worker.describe_failure(error)
 

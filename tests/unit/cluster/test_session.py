@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from plan_samples import FACTS, spec, trials
+from plan_samples import FACTS, request, spec, trials
 
 from ddp_sweep.cluster.connection.capacity import ClusterConnection
 from ddp_sweep.cluster.connection.growth import Growth, NodeResources, NodeType
@@ -18,6 +19,7 @@ from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.session import Session
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Schedule
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import Notice
@@ -238,3 +240,19 @@ def test_a_cluster_that_does_not_grow_runs_what_it_holds(
         2: "infeasible",
     }
     assert session.fell_short is not None and "2 nodes did not come" in session.fell_short
+
+
+def test_checkpoints_stay_for_those_only_that_will_run_again(session: Rehearsal) -> None:
+    succeeded, diverged, lost, never = trials()
+    for trial, status in (
+        (succeeded, Status.SUCCEEDED),
+        (diverged, Status.DIVERGED),
+        (lost, Status.WORKER_DIED),
+    ):
+        end(session.reporter, trial, status)
+    shelf = CheckpointShelf(session.folder, FACTS.code_version)
+    for trial in trials():
+        shelf.write(request(trial), 40, [np.zeros(8, np.uint8)] * trial.world_size)
+    session.interrupt = True
+    run(session)
+    assert set(shelf.trials()) == {lost.trial_id, never.trial_id}

@@ -59,6 +59,16 @@ def test_a_failure_that_printed_nothing_still_has_a_log() -> None:
     assert lines_of(began(TRIALS[0]), lost)[1:] == ["  its log: c"]
 
 
+def test_a_trial_that_went_on_from_a_checkpoint_says_so() -> None:
+    first, second = TRIALS[:2]
+    resumed = ended(first, status_detail="went on from step 120 of attempt 1")
+    differing = ended(second, status_detail='replicas differ: {"parameters": {}, "buffers": {}}')
+    assert lines_of(began(first), resumed, began(second), differing) == [
+        "[1 of 3] 2 workers x 4, seed 0: 10.0 s, succeeded (went on from step 120 of attempt 1)",
+        "[2 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded",
+    ]
+
+
 def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
     running = heard(TRIALS[0], training())
     said = lines_of(began(TRIALS[0]), *[running] * 31, waits_s=HEARTBEAT_S / 15)
