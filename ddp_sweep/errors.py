@@ -17,12 +17,14 @@ __all__ = [
     "FolderInUseError",
     "MoreSeedsError",
     "OverwriteError",
+    "RecordedError",
     "ResultsError",
     "SpecChangedError",
     "SpecError",
     "SpecProblem",
     "TableError",
     "WorkloadError",
+    "WriteError",
 ]
 
 
@@ -91,6 +93,18 @@ class CapacityError(DdpSweepError):
 
 class ResultsError(DdpSweepError):
     """A results folder that cannot be read or written."""
+
+
+class WriteError(ResultsError):
+    """A results folder that could not be written to while a sweep ran; what is there is kept."""
+
+    exit_code = 1
+
+
+class RecordedError(ResultsError):
+    """An attempt at a trial that has its row already; the first one stands."""
+
+    exit_code = 1
 
 
 class FolderInUseError(ResultsError):

@@ -23,7 +23,7 @@ from ddp_sweep.live import (
     TrialProgressed,
     TrialStarted,
 )
-from ddp_sweep.live.record import Record, is_locked, read_plan, read_record
+from ddp_sweep.live.record import Record, read_plan, read_record
 from ddp_sweep.live.trials import past_attempts, planned
 from ddp_sweep.live.wording import STATUS_WORDS, duration_text
 from ddp_sweep.plan import build_plan, count_trials
@@ -32,6 +32,7 @@ from ddp_sweep.report.live_drawing import LiveDrawing
 from ddp_sweep.report.live_json import front_json, progress_json, trial_json
 from ddp_sweep.report.live_view import view_live
 from ddp_sweep.results import Results, SeedPurpose
+from ddp_sweep.results.lock import is_locked
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec
 

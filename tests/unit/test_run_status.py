@@ -11,11 +11,11 @@ from live_events import Clock, began, ended, followed, grid, plan_event, trainin
 from rich.console import Console
 from trials_frame import Cell, rows, write_folder
 
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.live import Event, SweepEnded, TrialProgressed
 from ddp_sweep.live.record import write_plan, write_record
 from ddp_sweep.report.run_status import print_status, run_status
 from ddp_sweep.results import ResultsFolder, load_results
+from ddp_sweep.results.lock import locked
 
 TRIALS = grid((1, 2), (64,), seeds=4)
 COMMAND = "ddp-sweep run digits.yaml --output results/digits"

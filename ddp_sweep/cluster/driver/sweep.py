@@ -24,7 +24,7 @@ from ddp_sweep.cluster.driver.agenda import (
     require_results,
 )
 from ddp_sweep.cluster.driver.feed import Feed
-from ddp_sweep.cluster.driver.ledger import Ledger, locked
+from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.progress import Progress, observer_for, summary
 from ddp_sweep.cluster.driver.seed_additions import SeedBook
 from ddp_sweep.cluster.driver.session import Session
@@ -37,6 +37,7 @@ from ddp_sweep.live import Observer
 from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import locked
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec
 from ddp_sweep.training.inspection import Inspected, directions_of_all
