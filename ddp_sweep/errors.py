@@ -19,6 +19,7 @@ __all__ = [
     "OverwriteError",
     "RecordedError",
     "ResultsError",
+    "ResultsWarning",
     "SpecChangedError",
     "SpecError",
     "SpecProblem",
@@ -39,6 +40,10 @@ class DataWarning(UserWarning):
 
     A workload may give it with ``warnings.warn`` in ``build_data``.
     """
+
+
+class ResultsWarning(UserWarning):
+    """A file in a results folder was left out or moved; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from ddp_sweep.errors import ResultsError
@@ -195,10 +194,11 @@ def _by_status(overview: SweepOverview) -> dict[Status, int]:
 def print_status(status: RunStatus, console: Console) -> None:
     """The same view as a run shows, and in a sentence whether one goes on."""
     of_all = "" if status.planned is None else f" of {status.planned}"
-    console.print(f"[bold]{escape(status.folder)}[/bold]: {status.ended}{of_all} trials ended")
+    ended = f": {status.ended}{of_all} trials ended"
+    console.print(Text.assemble((status.folder, "bold"), ended))
     if status.added:
         listed = ", ".join(f"{n} for {_ADDED_FOR[purpose]}" for purpose, n in status.added.items())
-        console.print(f"Of these were added to the sweep: {listed}")
+        console.print(Text(f"Of these were added to the sweep: {listed}"))
     console.print()
     if status.overview.cells:
         console.print(LiveDrawing(view_live(status.overview, status.front)))

@@ -1,9 +1,9 @@
 """A results folder: where everything lies in it, and its tables as pandas frames."""
 
+from ddp_sweep.errors import ResultsWarning
 from ddp_sweep.results.folder import (
     Results,
     ResultsFolder,
-    ResultsWarning,
     load_results,
     local_path,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddp_sweep.errors import ResultsError
+from ddp_sweep.errors import ResultsError, ResultsWarning
 from ddp_sweep.results.seeds import SeedAddition, SeedPurpose, seed_additions
 from ddp_sweep.results.tables import directions, first_line, mark_final, read_table, to_frame
 from ddp_sweep.schema import TABLES
@@ -32,10 +32,6 @@ _ADDRESS = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+")
 
 _TABLE_FILES = (".csv", ".parquet")
 """How a table is named; a folder of results hardly is."""
-
-
-class ResultsWarning(UserWarning):
-    """A file in a results folder was left out; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
