@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from ddp_sweep.errors import ResultsError, ResultsWarning
 from ddp_sweep.results.seeds import SeedAddition, SeedPurpose, seed_additions
-from ddp_sweep.results.tables import directions, first_line, mark_final, read_table, to_frame
+from ddp_sweep.results.tables import (
+    AttemptName,
+    directions,
+    first_line,
+    mark_final,
+    read_table,
+    to_frame,
+    visible_files,
+)
 from ddp_sweep.schema import TABLES
 
 if TYPE_CHECKING:
@@ -151,6 +159,15 @@ class ResultsFolder:
     def attempt_record(self, trial_id: str, attempt: int) -> Path:
         """What is known of an attempt from the moment that it is handed to the workers."""
         return self.attempts / f"{trial_id}-{attempt}.json"
+
+    def attempts_without_row(self) -> tuple[AttemptName, ...]:
+        """What was handed to the workers and has no end: it runs, or its run was killed."""
+        named = filter(None, map(AttemptName.of, visible_files(self.attempts)))
+        return tuple(
+            one
+            for one in named
+            if not self.attempt_file("trials", one.trial_id, one.attempt).exists()
+        )
 
     def read(self, tables: Collection[str] = tuple(TABLES)) -> Results:
         """Read the tables; what cannot be read is left out and named in ``problems``.

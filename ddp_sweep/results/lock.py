@@ -26,7 +26,7 @@ from ddp_sweep.errors import FolderInUseError
 from ddp_sweep.results.folder import ResultsFolder
 from ddp_sweep.results.whole_files import appear_first, partial_name, remove_leftovers, writing
 
-__all__ = ["Holder", "is_locked", "locked"]
+__all__ = ["Holder", "is_locked", "locked", "may_run_elsewhere"]
 
 _PAUSES_S = (0.05, 0.1, 0.2)
 """Between tries to get the lock: ``status`` holds it for a moment."""
@@ -111,6 +111,16 @@ def is_locked(folder: ResultsFolder) -> bool:
             return holder is not None and holder.is_gone is False
     except OSError:
         return False
+
+
+def may_run_elsewhere(folder: ResultsFolder) -> bool:
+    """Whether the lock names a process that cannot be seen from this machine."""
+    try:
+        with folder.lock_file.open(encoding="utf-8") as file:
+            holder = _read(file)
+    except OSError:
+        return False
+    return holder is not None and holder.boot_id != _boot_id() and holder.is_gone is None
 
 
 def _take(folder: ResultsFolder) -> IO[str]:
