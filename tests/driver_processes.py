@@ -96,15 +96,14 @@ class RunProcess:
     Args:
         folder: Where it is called, with ``sweep.yaml``; its output goes to files there.
         arguments: After ``run sweep.yaml``.
-        prefix: What the command is called by, such as another user.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, *arguments: str | Path) -> None:
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         words = ["run", "sweep.yaml", "--progress", "plain", *map(str, arguments)]
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                [*prefix, *_PROGRAM, *words],
+                [*_PROGRAM, *words],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
