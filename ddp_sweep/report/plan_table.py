@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
@@ -79,19 +79,23 @@ def _once(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
 
 
 def _configurations(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
-    table = Table("workers x batch = global", "learning rate", *map(Text, axes))
+    table = Table("workers x batch = global", "learning rate", *_titles(axes))
     for trial in trials:
         table.add_row(_sizes(trial), f"{trial.learning_rate:g}", *_settings(trial, axes))
     return table
 
 
 def _refusals(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
-    table = Table("cannot run", *map(Text, axes), "why", title_justify="left")
+    table = Table("cannot run", *_titles(axes), "why", title_justify="left")
     for trial in trials:
         assert isinstance(trial, InfeasibleTrial)
         reasons = "\n".join(trial.reason.split("; "))
         table.add_row(_sizes(trial), *_settings(trial, axes), Text(reasons))
     return table
+
+
+def _titles(axes: Sequence[str]) -> list[Column]:
+    return [Column(header=Text(axis)) for axis in axes]
 
 
 def _sizes(trial: AnyTrial) -> str:

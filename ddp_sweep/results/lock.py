@@ -71,7 +71,7 @@ class Holder:
             started_s = psutil.Process(self.process).create_time()
         except psutil.NoSuchProcess:
             return True
-        return abs(started_s - self.process_started_s) > _SAME_START_S
+        return bool(abs(started_s - self.process_started_s) > _SAME_START_S)
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}, since {self.since}"

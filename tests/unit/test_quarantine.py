@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from trials_frame import Cell, rows, table, write_folder
 
+from ddp_sweep.analysis import rank
 from ddp_sweep.errors import ResultsError
 from ddp_sweep.results import ResultsFolder, ResultsWarning, load_results
 from ddp_sweep.results.quarantine import quarantine_curves, quarantine_rows
@@ -117,6 +118,15 @@ def test_it_is_named_by_readers_and_moved_by_a_run(
     assert moved.exists() and not file.exists()
     assert len(load_results(folder.path).trials) == left
     assert quarantine_rows(folder, "digits") == ()
+
+
+def test_where_nothing_can_be_read_a_ranking_says_which_files_were_left_out(
+    folder: ResultsFolder,
+) -> None:
+    for file in folder.trials.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(ResultsError, match=r"w1b64s0-1.parquet was left out: it is empty"):
+        rank(folder.path)
 
 
 def test_what_is_planted_twice_is_kept_twice(folder: ResultsFolder) -> None:

@@ -74,7 +74,8 @@ def _culprit(factory: WorkloadFactory) -> str:
     name = getattr(factory, "__name__", repr(factory))
     with suppress(Exception):
         _, found = inspect_serializability(factory, name, print_file=io.StringIO())
-        return ".".join(min((one.path for one in found), key=len))
+        paths: list[tuple[str, ...]] = [one.path for one in found]
+        return ".".join(min(paths, key=len))
     return name
 
 
