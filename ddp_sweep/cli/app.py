@@ -21,6 +21,7 @@ from ddp_sweep.cli import (
 )
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["app", "main"]
 
@@ -52,8 +53,6 @@ def main() -> None:
         with plain_warnings():
             app()
     except DdpSweepError as error:
-        from ddp_sweep.live.harmless import harmless  # only here: it would take its time
-
         # It may quote what a workload has raised.
         print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -75,7 +75,7 @@ def _list(folder: ResultsFolder) -> None:
 
 
 def _show(folder: ResultsFolder, file: LogFile, rank: int | None, *, follow: bool) -> None:
-    from ddp_sweep.live.record import is_locked
+    from ddp_sweep.results.lock import is_locked
     from ddp_sweep.results.logs import follow_lines
 
     def goes_on() -> bool:
@@ -90,8 +90,8 @@ def _show(folder: ResultsFolder, file: LogFile, rank: int | None, *, follow: boo
 
 
 def _follow_what_runs(folder: ResultsFolder, rank: int | None) -> None:
-    from ddp_sweep.live.record import is_locked
     from ddp_sweep.report.log_list import running_attempts
+    from ddp_sweep.results.lock import is_locked
     from ddp_sweep.results.logs import TrialLogs
 
     if not is_locked(folder):
@@ -126,7 +126,7 @@ def _of_rank(lines: Iterable[str], rank: int | None, seen: set[int]) -> Iterator
 
 def _print(lines: Iterable[str]) -> None:
     """Lines as they are, but none of them steers a terminal."""
-    from ddp_sweep.live.harmless import harmless
+    from ddp_sweep.shown_text import harmless
 
     terminal = sys.stdout.isatty()
     for line in lines:

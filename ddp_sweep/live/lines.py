@@ -16,7 +16,6 @@ from ddp_sweep.live.events import (
     TrialStarted,
     WorkersStarting,
 )
-from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.overview import SweepOverview
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial
 from ddp_sweep.live.wording import (
@@ -27,6 +26,7 @@ from ddp_sweep.live.wording import (
     progress_text,
 )
 from ddp_sweep.schema import CLOCKS_THROTTLED, REPLICAS_DIFFER, Status
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["PlainLines", "Silence", "output_lines", "trial_line"]
 

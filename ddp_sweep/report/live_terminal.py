@@ -21,11 +21,11 @@ from ddp_sweep.live import (
     TrialEnded,
     WorkersStarting,
 )
-from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.lines import output_lines, trial_line
 from ddp_sweep.report.front_runner import Judge
 from ddp_sweep.report.live_drawing import GridDrawing, LiveDrawing
 from ddp_sweep.report.live_view import view_live
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["TerminalView"]
 

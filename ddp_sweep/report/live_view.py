@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ddp_sweep.live import FailureGroup, SweepOverview
-from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.overview import RunningTrial
 from ddp_sweep.live.wording import STATUS_WORDS, clock_text, duration_text, progress_text
 from ddp_sweep.report.front_runner import FrontRunner, Quality
 from ddp_sweep.report.live_grid import GridView, view_grid
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["LiveView", "view_live"]
 

@@ -9,13 +9,14 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from ddp_sweep.live.harmless import harmless
-from ddp_sweep.live.record import is_locked, read_record
+from ddp_sweep.live.record import read_record
 from ddp_sweep.live.trials import PastAttempt, past_attempts
 from ddp_sweep.live.wording import STATUS_WORDS, guilty_rank
 from ddp_sweep.results import Results, ResultsFolder
+from ddp_sweep.results.lock import is_locked
 from ddp_sweep.results.logs import LogFile, TrialLogs, short_id
 from ddp_sweep.schema import Status
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["LogEntry", "list_logs", "print_logs", "running_attempts"]
 

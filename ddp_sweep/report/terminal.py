@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddp_sweep.analysis.outcome import Ranking
-from ddp_sweep.live.harmless import harmless
+from ddp_sweep.report.console import SafeConsole
 from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
 
 __all__ = ["print_ranking", "ranking_text"]
@@ -66,7 +66,7 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     if view.caveats:
         console.print()
         for sentence in view.caveats:
-            console.print(Text(_bullet(harmless(sentence), console.width)))
+            console.print(Text(_bullet(sentence, console.width)))
     if view.commands:
         console.print()
         for line in _command_lines(view):
@@ -77,7 +77,7 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
 def ranking_text(ranking: Ranking) -> str:
     """What `print_ranking` prints on a terminal of this width, without colours."""
     text = io.StringIO()
-    console = Console(file=text, color_system=None, force_jupyter=False, highlight=False)
+    console = SafeConsole(file=text, color_system=None, force_jupyter=False)
     print_ranking(ranking, console)
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
 
@@ -100,7 +100,7 @@ def _paragraphs(view: RankingView) -> Iterator[Text]:
         name = f"{sizes}, {row.distinction}" if row.distinction else sizes
         start = f"{'> ' if row.recommended else '  '}{name}: {row.speedup}"
         yield Text(start, style="bold" if row.recommended else "")
-        yield Text(f"    {harmless(row.outcome)}", style=_STYLES[row.tone])
+        yield Text(f"    {row.outcome}", style=_STYLES[row.tone])
         for metric, difference in zip(view.metric_columns, row.metrics, strict=True):
             if difference != "-":
                 yield Text(f"    {metric.name} ({metric.margin}) {difference}", style="dim")
@@ -134,7 +134,7 @@ def _cells(row: RowView, layout: _Layout) -> Iterator[Text]:
         yield Text(row.efficiency)
     differences = row.metrics if layout.intervals else row.short_metrics
     yield from [_stack(differences)] if layout.stacked else map(Text, differences)
-    yield Text(harmless(row.outcome), style=_STYLES[row.tone])
+    yield Text(row.outcome, style=_STYLES[row.tone])
 
 
 def _heading(first: str, second: str) -> Text:

@@ -18,19 +18,19 @@ from plan_samples import plan
 from trials_frame import Cell, rows, write_folder
 
 import ddp_sweep
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.gang.output import OutputFile, Printed
 from ddp_sweep.cluster.gang.trial_log import Source, TrialLog
 from ddp_sweep.cluster.lane.schedule import Assignment
 from ddp_sweep.cluster.lane.tuning import Ended
 from ddp_sweep.live import LastOutput
-from ddp_sweep.live.harmless import harmless
 from ddp_sweep.live.record import write_record
 from ddp_sweep.live.trials import planned
 from ddp_sweep.report.terminal import ranking_text
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import locked
 from ddp_sweep.results.logs import TrialLogs, follow_lines, log_text, read_line, short_id
+from ddp_sweep.shown_text import harmless
 
 NOW = datetime(2026, 1, 31, 14, 3, 6, 124_000, tzinfo=UTC)
 NOW_S = NOW.timestamp()
