@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from live_events import began, followed, plan_event
+from live_events import began, followed, heard, plan_event
 from plan_samples import FACTS, spec, trials
 
 from ddp_sweep.cluster.driver.attempts import Attempts
 from ddp_sweep.errors import RecordedError
-from ddp_sweep.live import Progress, TrialProgressed
+from ddp_sweep.live import Progress
 from ddp_sweep.live.record import write_record
 from ddp_sweep.live.trials import planned
 from ddp_sweep.plan import build_plan
@@ -59,7 +59,7 @@ def test_when_it_began_and_was_last_heard_of_is_taken_from_the_record(reporter: 
     folder = reporter.folder
     plan = planned(build_plan(spec(), capacity=None, train_lengths=512))
     told = Progress(stage="training", at_s=2e9 + 5, began_s=2e9)
-    events = [plan_event(plan), began(plan[0]), TrialProgressed(progress=told)]
+    events = [plan_event(plan), began(plan[0]), heard(plan[0], told)]
     write_record(folder, followed(events), now_s=2e9 + 6, resume_command="")
     for trial in trials()[:2]:
         Attempts(folder, reporter).begin(trial, 1)
