@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import long_trial
@@ -23,6 +24,29 @@ from ddp_sweep.results import Results, load_results
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240.0
+MARK = "STARTED_BY_TEST_OF_CHECKPOINTS"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Ray's own agents go a minute after a driver that was killed."""
+    yield
+    deadline = time.monotonic() + 100
+    while (left := marked()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def marked() -> list[psutil.Process]:
+    """Processes that a driver of this test has started, and drivers."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(os.getpid()):
+                found.append(process)
+    return found
 
 
 class Driver:
@@ -41,6 +65,7 @@ class Driver:
             self.process = subprocess.Popen(
                 [sys.executable, long_trial.__file__, str(folder), str(notes)],
                 stderr=err,
+                env=os.environ | {MARK: str(os.getpid())},
                 start_new_session=True,
             )
 
