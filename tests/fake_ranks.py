@@ -7,14 +7,12 @@ process of its own that a test can interrupt.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -55,9 +53,8 @@ class FakeWorker:
     """Meets its peers in one all-reduce, after the fault that the trial's options ask for.
 
     Faults: ``none``; ``wait`` leaves a file ``begun`` in the folder that it is given as
-    ``wait:FOLDER`` and goes on when there is one named ``go``; ``recycle`` asks for a new process;
-    on rank 1 ``raise``, ``exit`` and ``hang``; on rank 0 ``orphan`` kills the process that drives
-    the workers. ``exit``, ``hang`` and ``orphan`` happen at the first attempt only.
+    ``wait:FOLDER`` and goes on when there is one named ``go``; on rank 1 ``exit``, at the first
+    attempt only.
     """
 
     def __init__(
@@ -87,7 +84,6 @@ class FakeWorker:
             # Not what these columns are for: the number of ranks that met, and who this was.
             samples=int(total),
             peak_memory_bytes=os.getpid(),
-            recycle_reason="asked to" if fault == "recycle" else None,
         )
 
     def describe_failure(self, error: BaseException) -> RankFailure:
@@ -101,19 +97,8 @@ class FakeWorker:
             (folder / "begun").touch()
             while not (folder / "go").exists():
                 time.sleep(0.05)
-        if fault == "raise" and self.rank == 1:
-            raise ValueError("asked to")
         if fault == "exit" and self.rank == 1 and first:
             os._exit(1)
-        if fault == "hang" and self.rank == 1 and first:
-            time.sleep(600)
-        if fault == "orphan" and self.rank == 0 and first:
-            raylet = psutil.Process().parent()
-            assert raylet is not None
-            for process in raylet.children():
-                if "Trainable" in " ".join(process.cmdline()):
-                    process.send_signal(signal.SIGKILL)
-            time.sleep(600)
 
 
 def sweep_over(*faults: str, world_sizes: tuple[int, ...] = (2,), **settings: Any) -> SweepSpec:
