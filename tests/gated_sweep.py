@@ -1,4 +1,4 @@
-"""A small sweep whose second trial waits until a gate is opened, so that one can look meanwhile."""
+"""A small sweep whose second trial waits until a gate is opened: one can look meanwhile."""
 
 from __future__ import annotations
 
