@@ -16,74 +16,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from gated_sweep import write_gated_sweep
 from ray_head import RayHead, free_port, ray_head
 
 from ddp_sweep.results import load_results
 from ddp_sweep.schema import TABLES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-
-# Its second trial waits for the gate, so that there is time to look at a job that runs.
-MODEL = """
-import time
-from pathlib import Path
-
-import torch
-from parts.layers import make_model
-from sklearn.datasets import load_breast_cancer
-from torch.utils.data import TensorDataset, random_split
-
-import ddp_sweep
-
-TRAINED = []
-
-
-class Mine:
-    task = ddp_sweep.Binary(positive=0)
-
-    def __init__(self, gate: Path, fault: bool = False):
-        self.gate, self.fault = gate, fault
-
-    def build_model(self):
-        return make_model()
-
-    def build_data(self):
-        x, y = (torch.from_numpy(part) for part in load_breast_cancer(return_X_y=True))
-        data = TensorDataset(((x - x.mean(0)) / x.std(0)).float(), y)
-        return random_split(data, [0.8, 0.2], generator=torch.Generator().manual_seed(0))
-
-    def loss(self, outputs, targets):
-        if self not in TRAINED:
-            TRAINED.append(self)
-        deadline = time.monotonic() + 300
-        while len(TRAINED) > 1 and (self.gate / "closed").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if self.fault and torch.is_grad_enabled() and len(outputs) > 8:
-            raise RuntimeError("this loss cannot be had")
-        return torch.nn.functional.binary_cross_entropy_with_logits(
-            outputs.squeeze(-1), (targets == 0).float(), reduction="none"
-        )
-"""
-LAYERS = """
-import torch
-
-
-def make_model():
-    return torch.nn.Linear(30, 1)
-"""
-SWEEP = """
-name: tumours
-workload: model.py:Mine
-workload_options: {gate: gate}
-sweep:
-  world_size: [1, 2]
-  global_batch_size: [32]
-seeds: 1
-training: {epochs: 1, learning_rate: 0.05, reference_batch_size: 32, evaluations: 2}
-quality:
-  margins: {accuracy: 0.05}
-resources: {stall_timeout_s: 900}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +33,8 @@ def head() -> Iterator[RayHead]:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """The submitter's folder: a sweep file, code in two folders, and a gate."""
-    files = {
-        "sweep.yaml": SWEEP,
-        "model.py": MODEL,
-        "parts/__init__.py": "",
-        "parts/layers.py": LAYERS,
-        "unused.py": "raise ImportError('must not travel')",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "gate").mkdir()
+    """The submitter's folder."""
+    write_gated_sweep(tmp_path)
     return tmp_path
 
 
@@ -128,9 +57,7 @@ def call(here: Path, head: RayHead, *arguments: str) -> subprocess.CompletedProc
 
 
 def submit(here: Path, head: RayHead, *more: str) -> subprocess.CompletedProcess[str]:
-    gate = f"workload_options.gate={here / 'gate'}"
-    options = ("--address", head.dashboard, "--set", gate)
-    return call(here, head, "submit", "sweep.yaml", *options, *more)
+    return call(here, head, "submit", "sweep.yaml", "--address", head.dashboard, *more)
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
@@ -155,10 +82,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_job_is_followed_left_fetched_and_taken_up_again(here: Path, head: RayHead) -> None:
     gate = here / "gate" / "closed"
     gate.touch()
-    command = (
-        *("submit", "sweep.yaml", "--address", head.dashboard),
-        *("--set", f"workload_options.gate={gate.parent}"),
-    )
+    command = ("submit", "sweep.yaml", "--address", head.dashboard)
     first = start(here, head, *command)
     job = re.findall(r"job (\S+) on", read_until(first, r"was started"))[0]
     read_until(first, r"^\[1 of 2\] .*succeeded")
@@ -211,13 +135,12 @@ def test_a_job_is_followed_left_fetched_and_taken_up_again(here: Path, head: Ray
     assert done.returncode == 0, done.stderr
     assert "All 2 trials were done" in done.stderr
 
-    _equals_a_direct_run(here, head, gate.parent)
+    _equals_a_direct_run(here, head)
 
 
-def _equals_a_direct_run(here: Path, head: RayHead, gate: Path) -> None:
+def _equals_a_direct_run(here: Path, head: RayHead) -> None:
     """In keys and schema, and for every command that reads a results folder."""
-    options = ("--set", f"workload_options.gate={gate}", "--output", "direct")
-    direct = call(here, head, "run", "sweep.yaml", *options)
+    direct = call(here, head, "run", "sweep.yaml", "--output", "direct")
     assert direct.returncode == 0, direct.stderr
     ours, theirs = (load_results(here / place) for place in ("results/tumours", "direct"))
 
@@ -256,7 +179,7 @@ def test_a_workload_that_fails_gives_its_message_and_exit_code(here: Path, head:
     trials = load_results(here / "results" / "failing").trials
     assert trials["status"].tolist() == ["workload_error"]
     assert "this loss cannot be had" in trials["status_detail"].iloc[0]
-    assert "workload_error" in failed.stderr
+    assert "this loss cannot be had" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 

@@ -67,10 +67,10 @@ def test_when_it_began_and_was_last_heard_of_is_taken_from_the_record(reporter: 
     assert Attempts(folder, reporter).settle() == 2
 
     rows = load_results(folder.path).trials.set_index("trial_id")
-    heard, other = rows.loc[plan[0].trial_id], rows.loc[plan[1].trial_id]
-    assert heard["started_at"].timestamp() == 2e9
-    assert heard["finished_at"].timestamp() == 2e9 + 6
-    assert other["started_at"] is not heard["started_at"] and other["started_at"] != 2e9
+    known, other = rows.loc[plan[0].trial_id], rows.loc[plan[1].trial_id]
+    assert known["started_at"].timestamp() == 2e9
+    assert known["finished_at"].timestamp() == 2e9 + 6
+    assert other["started_at"] is not known["started_at"] and other["started_at"] != 2e9
 
 
 def test_an_attempt_that_has_its_row_is_left_as_it_is(reporter: Reporter) -> None:
