@@ -30,6 +30,7 @@ __all__ = [
     "append_text",
     "follow_lines",
     "log_text",
+    "on_one_line",
     "read_line",
     "short_id",
 ]
@@ -149,16 +150,12 @@ class TrialLogs:
             self.folder.mkdir(parents=True, exist_ok=True)
         words = f"{name}, attempt {attempt} of trial {trial_id}"
         stamp = now.astimezone(UTC).strftime(_STAMP)
-        self.append(trial_id, attempt, f"# {_on_one_line(words)}\n{_FIRST_WORDS}{stamp}\n")
+        self.append(trial_id, attempt, f"# {on_one_line(words)}\n{_FIRST_WORDS}{stamp}\n")
 
     def end(self, trial_id: str, attempt: int, outcome: str, now: datetime) -> None:
         """An attempt has ended; ``outcome`` says how."""
         stamp = now.astimezone(UTC).strftime(_STAMP)
-        self.append(trial_id, attempt, f"{_LAST_WORDS}{stamp}: {_on_one_line(outcome)}\n")
-
-    def note(self, trial_id: str, attempt: int, text: str) -> None:
-        """Add a line of ours."""
-        self.append(trial_id, attempt, f"# {_on_one_line(text)}\n")
+        self.append(trial_id, attempt, f"{_LAST_WORDS}{stamp}: {on_one_line(outcome)}\n")
 
     def append(self, trial_id: str, attempt: int, lines: str) -> None:
         """Add lines that are whole, in one piece: another process may add some as well."""
@@ -268,5 +265,6 @@ def _tail(path: Path) -> Iterator[LogLine]:
     yield from map(read_line, lines[1:] if size > _TAIL_BYTES else lines)
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
+    """The text with every line end and run of spaces as one space."""
     return " ".join(text.split())

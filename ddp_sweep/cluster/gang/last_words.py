@@ -26,8 +26,10 @@ __all__ = ["STACKS_SIGNAL", "ask_for_stacks", "collect_last_words"]
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a rank print where each of its threads is, also while it hangs in C code."""
-_ELSEWHERE_S = 30.0
+_READING_S = 30.0
 """For another node to answer; one that has trouble must not hold up the sweep."""
+_ASKING_S = 5.0
+"""The same, while workers that hang still hold on to their resources."""
 _PRINTING_S = 0.3
 _HEAD_BYTES = 2**20
 
@@ -41,7 +43,7 @@ def collect_last_words(rest: Iterable[Unread]) -> None:
     groups: dict[str, list[Unread]] = defaultdict(list)
     for one in rest:
         groups[one.source.node_id].append(one)
-    answers = [(those, _on_node(node, _read, those)) for node, those in groups.items()]
+    answers = [(those, _on_node(node, _read, those, _READING_S)) for node, those in groups.items()]
     for those, answer in answers:
         try:
             found = answer()
@@ -56,20 +58,22 @@ def ask_for_stacks(sources: Iterable[Source]) -> None:
     groups: dict[str, list[int]] = defaultdict(list)
     for one in sources:
         groups[one.node_id].append(one.pid)
-    for answer in [_on_node(node, _signal, pids) for node, pids in groups.items()]:
+    for answer in [_on_node(node, _signal, pids, _ASKING_S) for node, pids in groups.items()]:
         with suppress(ray.exceptions.RayError):
             answer()
     time.sleep(_PRINTING_S)
 
 
-def _on_node(node_id: str, function: Callable[[Any], Any], argument: object) -> Callable[[], Any]:
+def _on_node(
+    node_id: str, function: Callable[[Any], Any], argument: object, patience_s: float
+) -> Callable[[], Any]:
     """Call a function there; what is returned waits for the answer."""
     if node_id == ray.get_runtime_context().get_node_id():
         return lambda: function(argument)
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
     task: Any = ray.remote(function).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
     answer = task.remote(argument)
-    return lambda: ray.get(answer, timeout=_ELSEWHERE_S)
+    return lambda: ray.get(answer, timeout=patience_s)
 
 
 def _read(those: Sequence[Unread]) -> list[list[Printed] | None]:

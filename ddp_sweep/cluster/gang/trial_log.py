@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddp_sweep.cluster.gang.output import OutputFile, Printed
-from ddp_sweep.results.logs import TrialLogs, append_text, log_text
+from ddp_sweep.results.logs import TrialLogs, append_text, log_text, on_one_line
 
 __all__ = ["Source", "TrialLog", "Unread", "lines_of"]
 
@@ -71,7 +71,7 @@ class TrialLog:
 
     def note(self, text: str) -> None:
         """Add a line of ours."""
-        append_text(self._file, f"# {text}\n")
+        append_text(self._file, f"# {on_one_line(text)}\n")
 
     def close(self) -> tuple[Unread, ...]:
         """Take no more; what is still to be read of the output of each rank."""
