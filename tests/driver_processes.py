@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 __all__ = [
     "SWEEP",
@@ -22,6 +23,7 @@ __all__ = [
     "ddp_sweep",
     "end_agents_of_ray",
     "fault_line",
+    "no_run_goes_on",
     "reading_all_the_while",
     "wait_until",
 ]
@@ -90,6 +92,21 @@ def ddp_sweep(folder: Path, *arguments: str | Path) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+_started: list[RunProcess] = []
+
+
+@pytest.fixture(autouse=True)
+def no_run_goes_on() -> Iterator[None]:
+    """Ends what a test that failed has left; imported, it holds for every test of a module."""
+    yield
+    while _started:
+        run = _started.pop()
+        if run.running:
+            for process in [*run.kill()]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
 class RunProcess:
     """``ddp-sweep run`` in a process and a session of its own, as under a shell.
 
@@ -110,7 +127,7 @@ class RunProcess:
                 stderr=err,
                 start_new_session=True,
             )
-        self.started_s = time.monotonic()
+        _started.append(self)
 
     @property
     def pid(self) -> int:

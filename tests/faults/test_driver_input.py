@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from driver_processes import SWEEP, WORKLOAD, RunProcess, attempt_files, fault_line, wait_until
+from driver_processes import (
+    SWEEP,
+    WORKLOAD,
+    RunProcess,
+    attempt_files,
+    fault_line,
+    no_run_goes_on,  # noqa: F401 - for every test
+    wait_until,
+)
 
 from ddp_sweep.results import load_results
 
@@ -84,13 +92,9 @@ def test_what_cannot_be_sent_from_a_script_is_named(
 
 @pytest.mark.ray
 def test_from_a_file_nothing_needs_to_be_sent(tmp_path: Path) -> None:
-    (tmp_path / "tiny.py").write_text(
-        WORKLOAD
-        + LOCK.replace("(Tiny)", "(Locked)").replace(
-            "class Mine", METRIC.replace("class Mine", "class Locked") + "\n\nclass Mine"
-        )
-    )
-    text = SWEEP.format(world_sizes=[2], seeds=1).replace("tiny.py:Tiny", "tiny.py:Mine")
+    both = LOCK + METRIC.replace("class Mine(Tiny)", "class Measured(Mine)")
+    (tmp_path / "tiny.py").write_text(WORKLOAD + both)
+    text = SWEEP.format(world_sizes=[2], seeds=1).replace("tiny.py:Tiny", "tiny.py:Measured")
     (tmp_path / "sweep.yaml").write_text(text)
 
     ended = RunProcess(tmp_path).finish()

@@ -23,6 +23,7 @@ from driver_processes import (
     ddp_sweep,
     end_agents_of_ray,
     fault_line,
+    no_run_goes_on,  # noqa: F401 - for every test
     reading_all_the_while,
     wait_until,
 )

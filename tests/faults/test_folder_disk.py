@@ -14,6 +14,7 @@ from driver_processes import (
     RunProcess,
     attempt_files,
     fault_line,
+    no_run_goes_on,  # noqa: F401 - for every test
     wait_until,
 )
 from plan_samples import FACTS, trials

@@ -6,7 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from driver_processes import SWEEP, WORKLOAD, RunProcess, ddp_sweep, fault_line
+from driver_processes import (
+    SWEEP,
+    WORKLOAD,
+    RunProcess,
+    ddp_sweep,
+    fault_line,
+    no_run_goes_on,  # noqa: F401 - for every test
+)
 
 from ddp_sweep.results import load_results
 
