@@ -81,6 +81,7 @@ def running(here: Path, script: Path) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.terminate()
             process.wait(ENDING_S)
+        assert not Path(f"/tmp/ray-{os.getpid()}").exists()
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
