@@ -196,6 +196,30 @@ def test_data_that_a_node_lacks_is_named_before_anything_is_trained(
     assert "starting workers" not in absent.stderr
 
 
+TABLE = """
+name: table
+workload: ddp_sweep.workloads.table:Table
+workload_options: {path: rows.csv, label: y}
+sweep: {world_size: [1], global_batch_size: [32]}
+seeds: 1
+training: {epochs: 1, learning_rate: 0.05, reference_batch_size: 32, evaluations: 1}
+resources: {device: cpu}
+"""
+
+
+def test_a_small_table_goes_along_when_it_is_asked_for(here: Path, head: RayHead) -> None:
+    rows = "".join(f"{number % 7},{number % 3},{int(number % 7 > 3)}\n" for number in range(400))
+    (here / "rows.csv").write_text(f"a,b,y\n{rows}")
+    (here / "sweep.yaml").write_text(TABLE)
+
+    alone = submit(here, head)
+    assert alone.returncode == 3
+    assert "workload_options.path" in alone.stderr
+    along = submit(here, head, "--ship", "rows.csv")
+    assert along.returncode == 0, along.stderr
+    assert load_results(here / "results" / "table").trials["status"].tolist() == ["succeeded"]
+
+
 def test_every_wrong_address_is_explained(here: Path, head: RayHead) -> None:
     cases = [
         ("ray://127.0.0.1:10001", 2, "allowed: http://HOST:8265"),
