@@ -22,7 +22,7 @@ from ddp_sweep.cluster.gang.output import Printed, unread
 from ddp_sweep.cluster.gang.trial_log import Source, Unread, lines_of
 from ddp_sweep.results.logs import append_text
 
-__all__ = ["STACKS_SIGNAL", "ask_for_stacks", "collect_last_words"]
+__all__ = ["STACKS_SIGNAL", "ask_for_stacks", "collect_last_words", "print_stacks"]
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a rank print where each of its threads is, also while it hangs in C code."""
@@ -58,7 +58,7 @@ def ask_for_stacks(sources: Iterable[Source]) -> None:
     groups: dict[str, list[int]] = defaultdict(list)
     for one in sources:
         groups[one.node_id].append(one.pid)
-    for answer in [_on_node(node, _signal, pids, _ASKING_S) for node, pids in groups.items()]:
+    for answer in [_on_node(node, print_stacks, pids, _ASKING_S) for node, pids in groups.items()]:
         with suppress(ray.exceptions.RayError):
             answer()
     time.sleep(_PRINTING_S)
@@ -99,7 +99,8 @@ def _lines(rank: int, pieces: Sequence[Printed] | None) -> str:
     return "".join(lines_of(rank, piece) for piece in pieces)
 
 
-def _signal(pids: Sequence[int]) -> None:
+def print_stacks(pids: Sequence[int]) -> None:
+    """Have processes of this node print where they are; those that cannot are left alone."""
     for pid in pids:
         # Another process may have the number by now, and would be ended by the signal.
         if _catches(pid, STACKS_SIGNAL):
