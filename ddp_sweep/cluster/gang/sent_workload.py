@@ -75,7 +75,7 @@ def _culprit(factory: WorkloadFactory) -> str:
     with suppress(Exception):
         _, found = inspect_serializability(factory, name, print_file=io.StringIO())
         paths: list[tuple[str, ...]] = [one.path for one in found]
-        return ".".join(min(paths, key=len))
+        return ".".join(min(paths, key=lambda path: len(path)))
     return name
 
 
