@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddp_sweep.errors import ResultsError
-from ddp_sweep.results.folder import ResultsFolder
+from ddp_sweep.results.folder import ResultsFolder, sweep_name
 from ddp_sweep.results.tables import AttemptName, Unusable, first_line, sort_files, visible_files
 from ddp_sweep.results.whole_files import writing
 from ddp_sweep.schema import TABLES
@@ -21,12 +21,12 @@ from ddp_sweep.schema import TABLES
 __all__ = ["quarantine_curves", "quarantine_rows"]
 
 
-def quarantine_rows(folder: ResultsFolder, sweep: str) -> tuple[str, ...]:
+def quarantine_rows(folder: ResultsFolder) -> tuple[str, ...]:
     """Move every file that is no part of the table ``trials``.
 
     Args:
-        folder: Whose lock this process has.
-        sweep: Name of the sweep.
+        folder: Whose lock this process has. Its own sweep file says which sweep it is of, and
+            not that of a run, which may have been given the wrong folder.
 
     Returns:
         A sentence for each file: where it is now, why, and what that means.
@@ -36,6 +36,7 @@ def quarantine_rows(folder: ResultsFolder, sweep: str) -> tuple[str, ...]:
             folder was written by a sweep, so that it is somebody else's.
         WriteError: A file cannot be moved.
     """
+    sweep = sweep_name(folder.read(()).spec)
     _, unusable = sort_files(folder.trials, TABLES["trials"], sweep=sweep)
     _require_ours(folder, unusable)
     _require_readable(unusable)

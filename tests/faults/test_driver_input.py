@@ -16,6 +16,7 @@ from driver_processes import (
     no_run_goes_on,  # noqa: F401 - for every test
     wait_until,
 )
+from trials_frame import Cell, rows, write_folder
 
 from ddp_sweep.results import load_results
 
@@ -126,3 +127,19 @@ def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     assert len(attempt_files(folder)) == 8
     assert not (folder / "_lock").exists()
     fault_line("two drivers at once", "refused", None, None, 0)
+
+
+def test_the_folder_of_another_sweep_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(WORKLOAD)
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(world_sizes=[1], seeds=2))
+    records = rows([Cell(world_size=1, batch=64)], seeds=2)
+    other = write_folder(tmp_path / "other", records)
+    known = (tmp_path / "sweep.yaml").read_text().replace("name: tiny", "name: digits")
+    other.spec_file.write_text(known)
+    before = {file: file.read_bytes() for file in sorted(other.path.rglob("*.*"))}
+
+    ended = RunProcess(tmp_path, "--output", other.path).finish()
+
+    assert ended.exit_code == 2, ended.err
+    assert "was made by another" in ended.err
+    assert {file: file.read_bytes() for file in sorted(other.path.rglob("*.*"))} == before

@@ -110,14 +110,14 @@ def test_it_is_named_by_readers_and_moved_by_a_run(
         assert len(load_results(folder.path).trials) == left
     assert file.exists()
 
-    (said,) = quarantine_rows(folder, "digits")
+    (said,) = quarantine_rows(folder)
 
     moved = folder.quarantine / "trials" / file.name
     assert said.startswith(f"{file} was moved to {moved}: {reason}")
     assert said.endswith(meaning)
     assert moved.exists() and not file.exists()
     assert len(load_results(folder.path).trials) == left
-    assert quarantine_rows(folder, "digits") == ()
+    assert quarantine_rows(folder) == ()
 
 
 def test_where_nothing_can_be_read_a_ranking_says_which_files_were_left_out(
@@ -132,7 +132,7 @@ def test_where_nothing_can_be_read_a_ranking_says_which_files_were_left_out(
 def test_what_is_planted_twice_is_kept_twice(folder: ResultsFolder) -> None:
     for text in ("first", "second"):
         (folder.trials / "notes.csv").write_text(text)
-        quarantine_rows(folder, "digits")
+        quarantine_rows(folder)
     kept = {file.read_text() for file in (folder.quarantine / "trials").iterdir()}
     assert kept == {"first", "second"}
 
@@ -141,7 +141,7 @@ def test_a_damaged_attempt_before_the_last_one_runs_nothing(folder: ResultsFolde
     file = truncated(folder)
     later = rows(CELLS, seeds=1)[0] | {"attempt": 2}
     pq.write_table(table([later]), folder.attempt_file("trials", later["trial_id"], 2))
-    (said,) = quarantine_rows(folder, "digits")
+    (said,) = quarantine_rows(folder)
     assert file.name in said
     assert said.endswith("a later attempt at its trial counts")
 
@@ -172,7 +172,7 @@ def test_a_result_that_cannot_be_read_for_now_is_not_taken_for_lost(
     newer = {"ddp_sweep.schema_version": str(SCHEMA_VERSION + 1)}
     pq.write_table(pq.read_table(file).replace_schema_metadata(newer), file)
     with pytest.raises(ResultsError, match="install a newer ddp-sweep"):
-        quarantine_rows(folder, "digits")
+        quarantine_rows(folder)
     assert file.exists()
 
 
@@ -182,5 +182,5 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     mine = folder.trials / "study.csv"
     mine.write_text("patient,arm\n")
     with pytest.raises(ResultsError, match="no sweep wrote what is in"):
-        quarantine_rows(folder, "digits")
+        quarantine_rows(folder)
     assert mine.exists()

@@ -130,7 +130,7 @@ def run_sweep(
     facts = _facts(spec, factory)
     reporter = Reporter(folder, facts, directions_of_all(inspected.all))
     with locked(folder):
-        _tidy(folder, spec, reporter)
+        _tidy(folder, reporter)
         results = folder.read(("trials",))
         refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
         settle_spec(folder, spec, extend=asked.extend)
@@ -167,7 +167,7 @@ def run_sweep(
         return outcome
 
 
-def _tidy(folder: ResultsFolder, spec: SweepSpec, reporter: Reporter) -> None:
+def _tidy(folder: ResultsFolder, reporter: Reporter) -> None:
     """Bring a folder into the state that every run leaves it in unless it is killed.
 
     Raises:
@@ -176,7 +176,7 @@ def _tidy(folder: ResultsFolder, spec: SweepSpec, reporter: Reporter) -> None:
     """
     tables = [folder.table(name) for name in TABLES]
     remove_leftovers([*tables, folder.attempts])
-    moved = list(quarantine_rows(folder, spec.name))
+    moved = list(quarantine_rows(folder))
     # Before the curves: those of an attempt that was interrupted at its very end belong to it.
     Attempts(folder, reporter).settle()
     moved += quarantine_curves(folder)

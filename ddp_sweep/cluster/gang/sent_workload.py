@@ -74,8 +74,9 @@ def _culprit(factory: WorkloadFactory) -> str:
     name = getattr(factory, "__name__", repr(factory))
     with suppress(Exception):
         _, found = inspect_serializability(factory, name, print_file=io.StringIO())
-        paths = [tuple(map(str, one.path)) for one in found]
-        return ".".join(min(paths, key=lambda path: len(path)))
+        paths: list[tuple[str, ...]] = [one.path for one in found]
+        shortest = min(paths, key=len)
+        return ".".join(shortest)
     return name
 
 
