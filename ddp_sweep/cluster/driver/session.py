@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from ddp_sweep.cluster.connection.capacity import ClusterConnection, connect
 from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.cluster.driver.agenda import Confirmation
+from ddp_sweep.cluster.driver.attempts import Attempts
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
@@ -19,6 +21,7 @@ from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
+from ddp_sweep.errors import RecordedError
 from ddp_sweep.live import (
     Connecting,
     Notice,
@@ -59,6 +62,9 @@ class Session:
     plan: Plan | None = None
     schedule: Schedule | None = None
 
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.folder, self.reporter)
+
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
         interrupted = False
@@ -69,10 +75,14 @@ class Session:
         except KeyboardInterrupt:
             interrupted = True
         finally:  # `status` tells a run that gave up from one that was killed
-            # Only now that the workers are gone can no result come any more.
-            if self.schedule is not None and self.schedule.running is not None:
-                self._recover(self.schedule.running, Status.INTERRUPTED, "the run was interrupted")
-            self.feed.tell(SweepEnded(interrupted=interrupted))
+            try:
+                # Only now that the workers are gone can no result come any more.
+                if self.schedule is not None and self.schedule.running is not None:
+                    self._recover(
+                        self.schedule.running, Status.INTERRUPTED, "the run was interrupted"
+                    )
+            finally:
+                self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
@@ -80,9 +90,12 @@ class Session:
         if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
             return True
         assert self.plan is not None
-        if self.stopping or Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
+        if Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
             return False
         confirming = self.confirm()
+        if self.stopping:  # the next run begins with what was added
+            self.plan = self.plan_for(cluster.capacity)
+            return confirming.due
         if confirming.said is not None:
             self.feed.tell(Notice(text=confirming.said))
         # Not what was lost for good: it has had its attempts in this session.
@@ -126,10 +139,13 @@ class Session:
 
         def on_start(assignment: Assignment) -> None:
             trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            self._attempts.begin(assignment.trial, attempt)
             self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
 
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
+            if ended.commit_error is None:
+                self._attempts.end(assignment.trial.trial_id, assignment.attempt)
             attempt = attempt_of(assignment, ended, datetime.now(UTC))
             self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
 
@@ -155,23 +171,22 @@ class Session:
     ) -> Ended:
         """How an attempt ended that no result came of; writes its row where there is none."""
         trial, attempt = assignment.trial, assignment.attempt
-        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
-        if recorded is not None:
-            return Ended(
-                status=recorded.status,
-                status_detail=recorded.status_detail,
-                began=recorded.began,
-            )
-        self.reporter.commit(
-            AttemptResult(
-                trial=trial,
-                attempt=attempt,
-                status=status,
-                status_detail=detail,
-                finished_at=datetime.now(UTC),
-            )
+        lost = AttemptResult(
+            trial=trial,
+            attempt=attempt,
+            status=status,
+            status_detail=detail,
+            finished_at=datetime.now(UTC),
         )
-        return Ended(status=status, status_detail=detail)
+        if attempt_recorded(self.folder, trial.trial_id, attempt) is None:
+            with suppress(RecordedError):  # its workers were on their way out, and had a row left
+                self.reporter.commit(lost)
+        self._attempts.end(trial.trial_id, attempt)
+        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
+        assert recorded is not None
+        return Ended(
+            status=recorded.status, status_detail=recorded.status_detail, began=recorded.began
+        )
 
     def _blueprint(
         self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path

@@ -60,6 +60,13 @@ class Schedule:
         self.running = Assignment(index=self._index, trial=trial, attempt=attempt)
         return self.running
 
+    def withdraw(self) -> None:
+        """The attempt handed out last was not begun after all, and nothing more is."""
+        assert self.running is not None
+        self.running = None
+        self._tries -= 1
+        self.drain()
+
     def ended(self, status: str, detail: str | None) -> bool:
         """The running attempt has ended; whether the same trial is tried again."""
         assert self.running is not None

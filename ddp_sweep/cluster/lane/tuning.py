@@ -21,7 +21,7 @@ from ddp_sweep.cluster.gang.gang import Gang
 from ddp_sweep.cluster.gang.serving import GangSettings
 from ddp_sweep.cluster.lane.lane import Lane
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
-from ddp_sweep.errors import CapacityError, DdpSweepError, ResultsError, WorkloadError
+from ddp_sweep.errors import CapacityError, DdpSweepError, WorkloadError, WriteError
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
@@ -99,7 +99,8 @@ class ScheduleSearcher(Searcher):
 
     Args:
         schedule: Decides what comes next.
-        on_start: Told of each attempt that is handed out.
+        on_start: Told of each attempt that is handed out; an error of a user's keeps it from
+            being begun, and ends the schedule.
         on_end: Told of each attempt that has ended, and whether it will be tried again.
         recover: Finds out how an attempt ended whose lane died, and writes it down.
     """
@@ -127,7 +128,12 @@ class ScheduleSearcher(Searcher):
         if self._schedule.finished:
             return Searcher.FINISHED
         assignment = self._schedule.next()
-        self._on_start(assignment)
+        try:
+            self._on_start(assignment)
+        except DdpSweepError as error:
+            self.fatal = error
+            self._schedule.withdraw()
+            return Searcher.FINISHED
         return {"index": assignment.index, "attempt": assignment.attempt}
 
     def on_trial_complete(
@@ -140,7 +146,7 @@ class ScheduleSearcher(Searcher):
         assignment = self._schedule.running
         assert assignment is not None
         if error or result is None or "status" not in result:
-            ended = self._recover(assignment)
+            ended = self._recovered(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
         again = self._schedule.ended(ended.status, ended.status_detail)
@@ -148,6 +154,12 @@ class ScheduleSearcher(Searcher):
         if self.fatal:
             self._schedule.drain()
         self._on_end(assignment, ended, again and not self._schedule.finished)
+
+    def _recovered(self, assignment: Assignment) -> Ended:
+        try:
+            return self._recover(assignment)
+        except DdpSweepError as error:
+            return Ended(status=Status.INTERRUPTED, commit_error=str(error))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's state is never read again; an empty file satisfies it."""
@@ -160,7 +172,7 @@ class ScheduleSearcher(Searcher):
 
 def _fatal(ended: Ended, again: bool) -> DdpSweepError | None:
     if ended.commit_error is not None:
-        return ResultsError(ended.commit_error)
+        return WriteError(ended.commit_error)
     if ended.began or again:
         return None
     # What kept the workers of this trial from starting would keep those of the next.

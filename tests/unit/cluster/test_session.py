@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Rehearsal(Session):
     ends: dict[str, Status] = field(default_factory=dict)
     """By trial_id; what is not named succeeds."""
     interrupt: bool = False
+    stopping_at_the_end: bool = False
+    """Whether Ctrl-C is pressed while the last trial runs."""
     drives: list[tuple[Trial, ...]] = field(default_factory=list)
 
     def _drive(
@@ -52,7 +54,7 @@ class Rehearsal(Session):
         self.drives.append(pending)
         for trial in pending[:-1] if self.interrupt else pending:
             end(self.reporter, trial, self.ends.get(trial.trial_id, Status.SUCCEEDED))
-        self.stopping = self.interrupt
+        self.stopping = self.interrupt or self.stopping_at_the_end
         return self.interrupt
 
 
@@ -148,6 +150,27 @@ def test_nothing_is_confirmed_where_the_sweep_was_interrupted(session: Rehearsal
     session.interrupt = True
     assert run(session)
     assert len(session.drives) == 1
+
+
+def test_ctrl_c_in_the_last_trial_leaves_a_due_confirmation_for_the_next_run(
+    session: Rehearsal,
+) -> None:
+    session.stopping_at_the_end = True
+    assert run(session), "interrupted: there is more to run"
+    assert len(session.drives) == 1
+    assert session.plan is not None and len(session.plan.trials) == len(trials()) + 2
+
+    again = replace(session, drives=[], stopping_at_the_end=False, stopping=False)
+    again.confirm = Confirmation
+    assert not run(again)
+    (pending,) = again.drives
+    assert {trial.seed for trial in pending} == {7, 8}
+
+
+def test_ctrl_c_in_the_last_trial_of_all_interrupts_nothing(session: Rehearsal) -> None:
+    session.stopping_at_the_end = True
+    session.confirm = Confirmation
+    assert not run(session)
 
 
 def test_a_trial_that_is_lost_for_good_keeps_no_confirmation_out(session: Rehearsal) -> None:
