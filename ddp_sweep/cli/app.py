@@ -11,6 +11,7 @@ from ddp_sweep import __version__
 from ddp_sweep.cli import judging, reporting, running, starting, sweep_files, trying
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.shown_text import shown
 
 __all__ = ["app", "main"]
 
@@ -39,7 +40,7 @@ def main() -> None:
         with plain_warnings():
             app()
     except DdpSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

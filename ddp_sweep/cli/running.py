@@ -13,6 +13,7 @@ import typer
 from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Overrides, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
 from ddp_sweep.cli.watching import Progress, watching
+from ddp_sweep.shown_text import shown
 
 __all__ = ["run", "status"]
 
@@ -80,9 +81,9 @@ def run(
             additions=additions,
             resume_command=_resume_command(),
         )
-        print(outcome.message, file=sys.stderr)
+        print(shown(outcome.message), file=sys.stderr)
         if outcome.ranking is None:
-            print(f"no ranking: {outcome.no_ranking_because}", file=sys.stderr)
+            print(shown(f"no ranking: {outcome.no_ranking_because}"), file=sys.stderr)
         else:
             show_ranking(outcome.ranking)
         raise typer.Exit(outcome.exit_code)

@@ -19,6 +19,7 @@ from ddp_sweep.live.overview import SweepOverview
 from ddp_sweep.live.trials import PastAttempt, PlannedTrial
 from ddp_sweep.live.wording import STATUS_WORDS, cause, duration_text, progress_text
 from ddp_sweep.schema import Status
+from ddp_sweep.shown_text import shown
 
 __all__ = ["PlainLines", "Silence", "trial_line"]
 
@@ -73,7 +74,7 @@ class PlainLines:
                 line = heartbeat_line(overview)
         if line is not None:
             self._said_s = self._clock()
-            self._say(line)
+            self._say(shown(line))
 
     def close(self) -> None:
         """Nothing is left behind."""
