@@ -214,7 +214,7 @@ def test_a_small_table_goes_along_when_it_is_asked_for(here: Path, head: RayHead
 
     alone = submit(here, head)
     assert alone.returncode == 3
-    assert "workload_options.path" in alone.stderr
+    assert "workload_options.path: rows.csv, relative to the sweep file" in alone.stderr
     along = submit(here, head, "--ship", "rows.csv")
     assert along.returncode == 0, along.stderr
     assert load_results(here / "results" / "table").trials["status"].tolist() == ["succeeded"]

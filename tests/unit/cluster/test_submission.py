@@ -165,6 +165,15 @@ def test_each_node_is_named_with_what_it_lacks() -> None:
     assert checks.problems({"node 10.0.0.1": FINE}, {"/data/x": "workload_options.path"}) == []
 
 
+def test_a_path_beside_the_sweep_file_is_named_as_the_user_wrote_it() -> None:
+    paths = {"/there/sweep": "", "/there/sweep/rows.csv": "workload_options.path"}
+    [problem] = checks.problems({"n": {**FINE, "absent": ["/there/sweep/rows.csv"]}}, paths)
+
+    assert "workload_options.path: rows.csv, relative to the sweep file, is not there" in problem
+    [moved] = checks.problems({"n": {**FINE, "absent": ["/there/sweep"]}}, paths)
+    assert "--temp-dir" in moved
+
+
 def test_paths_are_found_whether_a_file_a_folder_or_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     there = [str(tmp_path / "a.txt"), str(tmp_path), str(tmp_path / "*.txt")]
