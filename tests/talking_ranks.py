@@ -37,7 +37,7 @@ class Talker(FakeWorker):
         print(f"worker {rank} starts")
         super().__init__(setup, rank, emit_progress=emit_progress, node=node)
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, _checkpoints: object = None) -> RankReport:
         fault = str(request.trial.workload_options["fault"])
         print(f"rank {self.rank} meets {fault}, attempt {request.attempt}")
         if self.rank == 1:

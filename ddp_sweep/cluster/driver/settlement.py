@@ -13,7 +13,7 @@ from ddp_sweep.spec import SweepSpec, parse_spec
 
 __all__ = ["refuse_other_code", "settle_spec"]
 
-_MAY_CHANGE = ("quality.confirm_seeds",)
+_MAY_CHANGE = ("quality.confirm_seeds", "resources.checkpoint_every_s")
 """Settings that no measurement and no judgement of what is there depends on."""
 _OTHER_FOLDER = "Take these changes back, or give another folder with --output (in Python output=)"
 
