@@ -12,7 +12,7 @@ from pathlib import Path
 from ddp_sweep.cluster.connection.capacity import ClusterConnection, connect
 from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.cluster.driver.agenda import Confirmation
-from ddp_sweep.cluster.driver.attempts import Attempts
+from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
@@ -34,6 +34,7 @@ from ddp_sweep.live import (
 from ddp_sweep.plan import Plan, Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import Holder
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup
@@ -223,7 +224,8 @@ class Session:
             stall_timeout_s=spec.resources.stall_timeout_s,
             storage=scratch,
         )
-        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+        commit = CommitForDriver(self.reporter, Holder.myself())
+        return LaneBlueprint(requests=requests, gang=gang, commit=commit)
 
 
 def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
