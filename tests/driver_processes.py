@@ -173,7 +173,7 @@ def attempt_files(folder: Path) -> set[str]:
     return set()
 
 
-AGENTS = ("dashboard", "log_monitor", "runtime_env", "monitor.py", "ray::DashboardAgent")
+AGENTS = ("dashboard", "log_monitor", "runtime_env", "runtimeenv", "monitor.py", "autoscaling")
 """What Ray itself leaves for a minute when the process that started it is killed."""
 
 
@@ -187,7 +187,7 @@ def end_agents_of_ray(started: Sequence[psutil.Process]) -> tuple[int, list[str]
     ended = []
     for process in alive:
         with suppress(psutil.NoSuchProcess):
-            command = " ".join(process.cmdline())
+            command = " ".join(process.cmdline()).lower()
             assert any(name in command for name in AGENTS), f"still there: {process.pid} {command}"
             ended.append(next(name for name in AGENTS if name in command))
             process.kill()

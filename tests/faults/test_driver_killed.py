@@ -48,13 +48,13 @@ class Moment:
     count: int
     delay_s: float
 
-    def wait(self, run: RunProcess, folder: Path, rows_before: int) -> None:
-        def happened() -> bool:
+    def wait(self, run: RunProcess, folder: Path, before: set[str]) -> None:
+        def happened() -> object:
             if not run.running or self.after == "its start":
                 return True
             if self.after == "a trial was handed out":
-                return any((folder / "_attempts").glob("*.json"))
-            return len(attempt_files(folder)) >= rows_before + self.count
+                return under_way(folder) - before
+            return len(stems(folder) - before) >= self.count
 
         wait_until(happened, f"{self}")
         time.sleep(self.delay_s)
@@ -121,7 +121,7 @@ def killed_again_and_again(
     with reading_all_the_while(folder, sweep):
         for number, moment in enumerate(moments):
             run = RunProcess(sweep, *arguments)
-            moment.wait(run, folder, len(attempt_files(folder)))
+            moment.wait(run, folder, under_way(folder) | stems(folder))
             assert run.running, f"it ended before it could be killed: {run.said}"
             started = run.kill()
             died_s = time.monotonic()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from ddp_sweep.live.record import Record, read_record
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import Holder
 from ddp_sweep.results.whole_files import write_whole, writing
 from ddp_sweep.schema import Status
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "CommitForDriver"]
 
 _KILLED = "the run that began it ended without a word: it was killed, or its machine went down"
 _DAMAGED = "the file of this attempt was damaged; a later attempt counts"
@@ -36,6 +38,23 @@ _SAME = (
     *("ray_version", "ddp_sweep_version", "code_version"),
 )
 """Columns that a lost row shares with that of a later attempt, as far as anybody knows."""
+
+
+@dataclass(frozen=True)
+class CommitForDriver:
+    """Writes outcomes in the process that drives the workers, for as long as it has a driver.
+
+    When a driver is killed its workers are ended one after another, and some see others die: that
+    is no result of the trial. A success is one, whoever is left to see it.
+    """
+
+    reporter: Reporter
+    driver: Holder
+
+    def __call__(self, result: AttemptResult) -> None:
+        """Write the rows of an attempt, unless it failed since its driver is gone."""
+        if result.status == Status.SUCCEEDED or not self.driver.is_gone:
+            self.reporter.commit(result)
 
 
 class Attempts:

@@ -18,7 +18,7 @@ from ddp_sweep.cluster.connection.capacity import (
 from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.cluster.connection.growth import alive_nodes
 from ddp_sweep.cluster.driver.agenda import Confirmation
-from ddp_sweep.cluster.driver.attempts import Attempts
+from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
@@ -42,6 +42,7 @@ from ddp_sweep.live import (
 from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import Holder
 from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
@@ -294,7 +295,8 @@ class Session:
             logs=TrialLogs(self.folder.logs),
             checkpoints=None if spec.resources.checkpoint_every_s is None else self._shelf,
         )
-        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+        commit = CommitForDriver(self.reporter, Holder.myself())
+        return LaneBlueprint(requests=requests, gang=gang, commit=commit)
 
 
 def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from live_events import began, followed, heard, plan_event
 from plan_samples import FACTS, spec, trials
 
-from ddp_sweep.cluster.driver.attempts import Attempts
+from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
 from ddp_sweep.errors import RecordedError
 from ddp_sweep.live import Progress
 from ddp_sweep.live.record import write_record
@@ -19,6 +22,7 @@ from ddp_sweep.live.trials import planned
 from ddp_sweep.plan import build_plan
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder, load_results
+from ddp_sweep.results.lock import Holder
 from ddp_sweep.schema import Status
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -95,6 +99,24 @@ def test_of_two_that_end_one_attempt_the_first_stands(reporter: Reporter) -> Non
         end(reporter, 1)
     assert list(load_results(reporter.folder.path).trials["status"]) == ["interrupted"]
     assert not list(reporter.folder.trials.glob(".*"))
+
+
+def test_what_fails_since_its_driver_was_killed_is_no_result(reporter: Reporter) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started_s = psutil.Process(process.pid).create_time()
+        driver = replace(Holder.myself(), process=process.pid, process_started_s=started_s)
+        commit = CommitForDriver(reporter, driver)
+        for attempt, killed in ((1, False), (2, True)):
+            if killed:
+                process.kill()
+                process.wait()
+            commit(AttemptResult(trial=trials()[0], attempt=attempt, status=Status.WORKER_DIED))
+    commit(AttemptResult(trial=trials()[0], attempt=3, status=Status.SUCCEEDED))
+    rows = load_results(reporter.folder.path).trials
+    assert dict(zip(rows["attempt"], rows["status"], strict=True)) == {
+        1: "worker_died",
+        3: "succeeded",
+    }
 
 
 def test_a_record_that_did_not_reach_the_disk_is_no_attempt(reporter: Reporter) -> None:
