@@ -61,7 +61,13 @@ RAYS_OWN = (
     "multiprocessing.resource_tracker",
 )
 """Processes that live as long as Ray does: it runs them for itself."""
-OURS = {"RayTrainWorker", "TrainController", "Mailbox", "PlacementGroupCleaner", "LaneTrainable"}
+OURS = {
+    "RayTrainWorker",
+    "TrainController",
+    "Mailbox",
+    "PlacementGroupCleaner",
+    "ResourceTrainable",
+}
 """Actors of a sweep."""
 LEAVING_S = 60.0
 """How long what a sweep used may take to go once it has ended."""

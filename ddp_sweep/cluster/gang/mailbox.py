@@ -33,6 +33,8 @@ class Member:
     """Handle of Ray Train's controller of this gang."""
     pid: int
     node_id: str
+    group: Any = None
+    """Placement group that holds the resources of all ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,7 @@ def _this_member(rank: int) -> Member:
         controller=get_train_context().controller_actor,
         pid=os.getpid(),
         node_id=context.get_node_id(),
+        group=ray.util.get_current_placement_group(),
     )
 
 
