@@ -58,6 +58,8 @@ RAYS_OWN = (
     "/log_monitor.py",
     "/autoscaler/_private/monitor.py",
     "/autoscaler/v2/monitor.py",
+    "ray::_AutoscalingCoordinatorActor",
+    "multiprocessing.forkserver",
     "multiprocessing.resource_tracker",
 )
 """Processes that live as long as Ray does: it runs them for itself."""
