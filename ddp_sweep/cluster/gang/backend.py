@@ -95,22 +95,19 @@ class _Cleaner(PlacementGroupCleanerCallback):
     def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ANN401, ARG002
         context = ray.get_runtime_context()
         self._controller_actor_id = context.get_actor_id()
-        self._cleaner: Any = (
-            ray.remote(PlacementGroupCleaner)
-            .options(
-                num_cpus=0,
-                lifetime="detached",
-                resources={HEAD_NODE_RESOURCE_NAME: 0.001},
-                # Not among the resources of the process that this is called in.
-                scheduling_strategy="DEFAULT",
-                runtime_env={"env_vars": {"RAY_ADDRESS": context.gcs_address}},
-            )
-            .remote(
-                controller_actor_id=self._controller_actor_id,
-                check_interval_s=self._check_interval_s,
-                get_actor_timeout_s=self._get_actor_timeout_s,
-                stop_timeout=self._stop_timeout,
-            )
+        cleaner: Any = ray.remote(PlacementGroupCleaner)
+        self._cleaner: Any = cleaner.options(
+            num_cpus=0,
+            lifetime="detached",
+            resources={HEAD_NODE_RESOURCE_NAME: 0.001},
+            # Not among the resources of the process that this is called in.
+            scheduling_strategy="DEFAULT",
+            runtime_env={"env_vars": {"RAY_ADDRESS": context.gcs_address}},
+        ).remote(
+            controller_actor_id=self._controller_actor_id,
+            check_interval_s=self._check_interval_s,
+            get_actor_timeout_s=self._get_actor_timeout_s,
+            stop_timeout=self._stop_timeout,
         )
         self._cleaner.start_monitoring.remote()
 
