@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,18 @@ RAYS_OWN = (
     "/log_monitor.py",
     "/autoscaler/_private/monitor.py",
     "/autoscaler/v2/monitor.py",
+    "ray::_AutoscalingCoordinatorActor",
+    "multiprocessing.forkserver",
     "multiprocessing.resource_tracker",
 )
 """Processes that live as long as Ray does: it runs them for itself."""
-OURS = {"RayTrainWorker", "TrainController", "Mailbox", "PlacementGroupCleaner", "LaneTrainable"}
+OURS = {
+    "RayTrainWorker",
+    "TrainController",
+    "Mailbox",
+    "PlacementGroupCleaner",
+    "ResourceTrainable",
+}
 """Actors of a sweep."""
 LEAVING_S = 60.0
 """How long what a sweep used may take to go once it has ended."""
@@ -179,11 +187,15 @@ def killing(folder: Path, find: Callable[[Marker], int]) -> Iterator[Killed]:
     assert not psutil.pid_exists(killed.pid)
 
 
-def pid_of_actor(class_name: str) -> int:
-    """Id of the process of the one actor of a class that is alive."""
-    found = [actor.pid for actor in _living_actors() if actor.class_name == class_name]
+def pid_of_actor(name: str) -> int:
+    """Id of the one process of the tests' Ray in which an actor of a class runs."""
+    found = []
+    for process in processes_with(os.environ[TAG]):
+        with suppress(psutil.Error):
+            if f"ray::{name}" in " ".join(process.cmdline()):
+                found.append(process.pid)
     assert len(found) == 1, found
-    return int(found[0] or 0)
+    return found[0]
 
 
 def _living_actors() -> list[Any]:
@@ -258,12 +270,14 @@ def nothing_is_left(tag: str, scratch: Path, results: Path | None = None) -> Non
 
 def _left(tag: str, scratch: Path, results: Path | None) -> list[str]:
     found = marked_processes(tag)
-    found += [str(file) for file in scratch.iterdir()]
+    # PyTorch makes a folder for compiled code once in a process, and keeps it.
+    found += [str(one) for one in scratch.iterdir() if not one.name.startswith("torchinductor")]
     if results is not None and results.exists():
         # Whole files are there under their names; what begins otherwise was never finished.
         found += [str(file) for file in results.rglob(".*") if file.is_file()]
     if ray.is_initialized():
-        found += [actor.class_name for actor in _living_actors() if actor.class_name in OURS]
+        names = [actor.class_name for actor in _living_actors()]
+        found += [name for name in names if name.rpartition(".")[2] in OURS]
         groups = placement_group_table().values()
         found += [f"placement group {g['state']}" for g in groups if g["state"] != "REMOVED"]
     return found

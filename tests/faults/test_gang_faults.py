@@ -22,7 +22,7 @@ pytestmark = [
     ("actor", "said"),
     [
         ("TrainController", "the process of Ray Train that watches the workers died"),
-        ("LaneTrainable", "the process that drives the workers died"),
+        ("ResourceTrainable", "the process that drives the workers died"),
     ],
 )
 def test_the_death_of_what_drives_the_ranks_costs_one_attempt(

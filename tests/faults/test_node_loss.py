@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,26 @@ pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
 ]
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 @pytest.fixture
 def cluster(tag: str) -> Iterator[Cluster]:  # noqa: ARG001 - its processes are to bear the tag
     """Two nodes with room for one worker each."""
     with quiet_driver():
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True}
-        )
+        head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1)
         try:
             yield cluster
         finally:
             cluster.shutdown()
+
+
+def free_port() -> int:
+    """Other clusters on this machine may hold the usual one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def spec_in(folder: Path) -> Any:

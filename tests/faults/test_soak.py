@@ -54,7 +54,7 @@ class Sizes:
         while not self._done.wait(1.0):
             self._look("driver", psutil.Process())
             for process in fault_scene.processes_with(self._tag):
-                for kind, name in (("lane", "LaneTrainable"), ("workers", "RayTrainWorker")):
+                for kind, name in (("lane", "ResourceTrainable"), ("workers", "RayTrainWorker")):
                     if name in " ".join(process.cmdline()):
                         self._look(kind, process)
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import ray
 import torch.distributed as dist
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
+from ray.train.v2._internal.execution.controller.placement_group_cleaner import (
+    PlacementGroupCleaner,
+)
 
 from ddp_sweep.cluster.gang.interfaces import choose_interface
 from ddp_sweep.cluster.gang.rank_order import rank_order
@@ -78,6 +85,33 @@ class NodeTorchConfig(TorchConfig):
         return _NodeTorchBackend
 
 
+class _Cleaner(PlacementGroupCleanerCallback):
+    """Ray's own, which frees the resources of a group whose controller was killed.
+
+    Told which cluster is meant: it otherwise looks for one on its host, and ends itself where it
+    finds several.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ANN401, ARG002
+        context = ray.get_runtime_context()
+        self._controller_actor_id = context.get_actor_id()
+        cleaner: Any = ray.remote(PlacementGroupCleaner)
+        self._cleaner: Any = cleaner.options(
+            num_cpus=0,
+            lifetime="detached",
+            resources={HEAD_NODE_RESOURCE_NAME: 0.001},
+            # Not among the resources of the process that this is called in.
+            scheduling_strategy="DEFAULT",
+            runtime_env={"env_vars": {"RAY_ADDRESS": context.gcs_address}},
+        ).remote(
+            controller_actor_id=self._controller_actor_id,
+            check_interval_s=self._check_interval_s,
+            get_actor_timeout_s=self._get_actor_timeout_s,
+            stop_timeout=self._stop_timeout,
+        )
+        self._cleaner.start_monitoring.remote()
+
+
 class LeanTorchTrainer(TorchTrainer):
     """``TorchTrainer`` without the actor that serves Ray Data sets.
 
@@ -87,4 +121,5 @@ class LeanTorchTrainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [one for one in callbacks if not isinstance(one, DatasetsCallback)]
+        replaced = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [one for one in callbacks if not isinstance(one, replaced)] + [_Cleaner()]

@@ -14,8 +14,8 @@ NO_MEMORY = (
     "smaller per_worker_batch_size or fewer loader_workers, or hosts with more memory"
 )
 _KILLED = (
-    "the worker process died without a word: it was killed (by hand, or by a host that ran out of "
-    "memory), crashed in native code, or called os._exit"
+    "the worker process died without a word: killed (by hand, or for want of memory), crashed in "
+    "native code, or ended by os._exit"
 )
 _EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?:\. |\n|$)")
 _LOW_ON_MEMORY = "low on memory"

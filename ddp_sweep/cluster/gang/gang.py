@@ -19,6 +19,7 @@ import psutil
 import ray
 import ray.train
 from ray.actor import ActorHandle
+from ray.util import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ddp_sweep.cluster.connection.growth import alive_nodes, missing
@@ -209,8 +210,16 @@ class Gang:
         # Without the mailbox nobody knows where to read on.
         with suppress(ray.exceptions.RayError):
             collect_last_words(ray.get(self._mailbox.unread.remote(), timeout=_ABORT_STEP_S))
+        self._free_resources()
         ray.kill(self._mailbox)
         return not self._fit.thread.is_alive()
+
+    def _free_resources(self) -> None:
+        """Where Ray Train was killed, nobody else does so soon."""
+        groups = {one.group.id: one.group for one in self._members if one.group is not None}
+        for group in groups.values():
+            with suppress(ray.exceptions.RayError):
+                remove_placement_group(group)
 
     def _start_fit(self) -> _Fit:
         trainer = _trainer(self._settings, self.gang_id, self._mailbox)

@@ -40,6 +40,8 @@ class Member:
     """Handle of Ray Train's controller of this gang."""
     pid: int
     node_id: str
+    group: Any = None
+    """Placement group that holds the resources of all ranks."""
     node: str = ""
     """Its name, for people."""
     output: tuple[OutputFile, ...] = ()

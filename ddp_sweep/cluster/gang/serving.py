@@ -156,6 +156,7 @@ def _this_member(rank: int, output: OutputCapture) -> Member:
         node_id=context.get_node_id(),
         node=_node_name(),
         output=output.files,
+        group=ray.util.get_current_placement_group(),
     )
 
 
