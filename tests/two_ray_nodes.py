@@ -23,7 +23,7 @@ _RUN_S = 280.0
 _BIN = Path(sys.executable).parent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ended:
     """How a command on a host ended."""
 
@@ -31,7 +31,7 @@ class Ended:
     out: str
     err: str
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 

@@ -57,7 +57,9 @@ def test_the_cluster_section_works_as_it_is_written(nodes: RayNodes) -> None:
     assert f"--address http://{ADDRESS}:8265" in user
 
     def filled(text: str) -> str:
-        return text.replace(ADDRESS, nodes.hosts.addresses[HEAD]).replace(TOKEN, token)
+        # As a word, for it ends the name of a variable as well.
+        with_token = re.sub(rf"\b{TOKEN}\b", token, text)
+        return with_token.replace(ADDRESS, nodes.hosts.addresses[HEAD])
 
     started = typed(nodes, HEAD, head, home="head")
     assert started.code == 0, started
