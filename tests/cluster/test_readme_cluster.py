@@ -24,6 +24,7 @@ _SWEEP_S = 700.0
 def nodes() -> Iterator[RayNodes]:
     require_namespaces()
     with two_ray_nodes(start=False) as both:
+        both.part_disks(both.scratch / f"tmp{HEAD}")
         yield both
 
 
