@@ -23,7 +23,7 @@ _RUN_S = 280.0
 _BIN = Path(sys.executable).parent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ended:
     """How a command on a host ended."""
 
@@ -31,7 +31,7 @@ class Ended:
     out: str
     err: str
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
@@ -56,7 +56,17 @@ class RayNodes:
 
     def start_other(self, *, cpus: int, environment: Mapping[str, str] | None = None) -> None:
         """Start Ray on the second host, and wait until the first knows it."""
+        self.part_disks(self.scratch / str(HEAD))
         self.start_node(OTHER, [f"--address={self.address}"], cpus=cpus, environment=environment)
+
+    def part_disks(self, folder: Path) -> None:
+        """Let Ray on the second host have a disk of its own where the head has this folder.
+
+        Ray uses the same path on all nodes, and two of them on one disk take each other's files
+        for their own.
+        """
+        folder.mkdir(exist_ok=True)
+        self.hosts.mount_empty(OTHER, folder)
 
     def start_node(
         self,

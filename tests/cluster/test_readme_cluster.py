@@ -24,6 +24,7 @@ _SWEEP_S = 700.0
 def nodes() -> Iterator[RayNodes]:
     require_namespaces()
     with two_ray_nodes(start=False) as both:
+        both.part_disks(both.scratch / f"tmp{HEAD}")
         yield both
 
 
@@ -57,7 +58,9 @@ def test_the_cluster_section_works_as_it_is_written(nodes: RayNodes) -> None:
     assert f"--address http://{ADDRESS}:8265" in user
 
     def filled(text: str) -> str:
-        return text.replace(ADDRESS, nodes.hosts.addresses[HEAD]).replace(TOKEN, token)
+        # As a word, for it ends the name of a variable as well.
+        with_token = re.sub(rf"\b{TOKEN}\b", token, text)
+        return with_token.replace(ADDRESS, nodes.hosts.addresses[HEAD])
 
     started = typed(nodes, HEAD, head, home="head")
     assert started.code == 0, started

@@ -53,6 +53,8 @@ def diskless() -> Iterator[RayNodes]:
     require_namespaces()
     with two_ray_nodes(start=False) as both:
         both.hosts.mount_empty(OTHER, both.scratch)
+        # What start_other parts further has to be there on this disk as well.
+        assert both.run(OTHER, ["mkdir", str(both.scratch / str(HEAD))], folder=TESTS).code == 0
         both.start_head(cpus=0)
         both.start_other(cpus=2)
         yield both
