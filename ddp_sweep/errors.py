@@ -19,13 +19,16 @@ __all__ = [
     "FolderInUseError",
     "MoreSeedsError",
     "OverwriteError",
+    "RecordedError",
     "ResultsError",
+    "ResultsWarning",
     "SpecChangedError",
     "SpecError",
     "SpecProblem",
     "SubmissionError",
     "TableError",
     "WorkloadError",
+    "WriteError",
 ]
 
 
@@ -40,6 +43,10 @@ class DataWarning(UserWarning):
 
     A workload may give it with ``warnings.warn`` in ``build_data``.
     """
+
+
+class ResultsWarning(UserWarning):
+    """A file in a results folder was left out or moved; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +109,18 @@ class SubmissionError(DdpSweepError):
 
 class ResultsError(DdpSweepError):
     """A results folder that cannot be read or written."""
+
+
+class WriteError(ResultsError):
+    """A results folder that could not be written to while a sweep ran; what is there is kept."""
+
+    exit_code = 1
+
+
+class RecordedError(ResultsError):
+    """An attempt at a trial that has its row already; the first one stands."""
+
+    exit_code = 1
 
 
 class FolderInUseError(ResultsError):

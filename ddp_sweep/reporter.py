@@ -1,28 +1,28 @@
 """From the measurements of all ranks to rows, and from rows to files: the one module that writes.
 
-A file appears in its table's folder whole or not at all: it is written under a name beginning with
-a dot, flushed to the disk and renamed. A file is never changed afterwards.
+A file appears in its table's folder whole or not at all, and is never changed afterwards. Of an
+attempt the row in ``trials`` comes last, so that where it is, all is there; and of two processes
+that give one attempt an end (a run that was killed, and the one that goes on) the first stands.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ddp_sweep.errors import ResultsError
+from ddp_sweep.errors import RecordedError
 from ddp_sweep.plan import InfeasibleTrial, Trial
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.whole_files import whole_file, writing
 from ddp_sweep.schema import Status, table_schema
 from ddp_sweep.training.messages import Evaluation, RankReport
 
@@ -68,7 +68,8 @@ class Reporter:
     """Writes the rows of a sweep into its results folder.
 
     Raises:
-        ResultsError: A file cannot be written.
+        RecordedError: The attempt has its row already.
+        WriteError: A file cannot be written.
     """
 
     folder: ResultsFolder
@@ -81,7 +82,7 @@ class Reporter:
         """Write the rows of an attempt to all three tables; that of ``trials`` comes last."""
         self._write("steps", result.trial.trial_id, result.attempt, step_rows(result))
         self._write("evals", result.trial.trial_id, result.attempt, eval_rows(result))
-        self._write("trials", result.trial.trial_id, result.attempt, [self.trial_row(result)])
+        self.commit_row(self.trial_row(result))
 
     def commit_infeasible(
         self, infeasible: InfeasibleTrial, at: datetime, attempt: int = 1
@@ -96,7 +97,11 @@ class Reporter:
             "started_at": at,
             "finished_at": at,
         }
-        self._write("trials", infeasible.trial_id, attempt, [row])
+        self.commit_row(row)
+
+    def commit_row(self, row: Mapping[str, Any]) -> None:
+        """Write a row of ``trials`` alone."""
+        self._write("trials", row["trial_id"], row["attempt"], [row])
 
     def trial_row(self, result: AttemptResult) -> dict[str, Any]:
         """The row of an attempt in ``trials``; a column that is not in it is null."""
@@ -128,42 +133,28 @@ class Reporter:
         return {"worker_hours": hours, "cost": None if price is None else hours * price}
 
     def _write(
-        self, table: str, trial_id: str, attempt: int, rows: Sequence[dict[str, Any]]
+        self, table: str, trial_id: str, attempt: int, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         schema = table_schema(table, self.metrics)
         columns = {name: [row.get(name) for row in rows] for name in schema.names}
         target = self.folder.attempt_file(table, trial_id, attempt)
-        try:
+        # What a killed process left of an attempt is written anew; a row is not.
+        overwrite = table != "trials"
+        with writing(target):
             self._make_folders()
-            write_atomically(pa.table(columns, schema=schema), target)
-        except OSError as error:
-            raise ResultsError(
-                f"cannot write {target}: {error.strerror or error}; free the disk or choose "
-                "another folder with --output, then run the same command again"
-            ) from error
+            try:
+                with whole_file(target, overwrite=overwrite) as file:
+                    # The checksums tell a reader of damage that the disk has done.
+                    table_of_rows = pa.table(columns, schema=schema)
+                    pq.write_table(table_of_rows, file, write_page_checksum=True)
+            except FileExistsError:
+                raise RecordedError(f"{target} is there already; it stands") from None
 
     def _make_folders(self) -> None:
         if not self._made:
             for table in ("trials", "evals", "steps"):
                 self.folder.table(table).mkdir(parents=True, exist_ok=True)
             self._made = True
-
-
-def write_atomically(table: pa.Table, target: Path) -> None:
-    """Write a Parquet file that appears whole or not at all.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written to.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _identity(trial: Trial | InfeasibleTrial) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import datetime
 import multiprocessing
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,13 @@ class RankProcesses:
             raise AssertionError("\n".join(errors))
         return [result for _, result in answers]
 
+    @property
+    def exit_codes(self) -> list[int | None]:
+        """How the processes ended, once they are gone."""
+        for process in self._processes:
+            process.join(timeout=20)
+        return [process.exitcode for process in self._processes]
+
     def __enter__(self) -> RankProcesses:
         return self
 
@@ -58,7 +66,8 @@ class RankProcesses:
         trace: TracebackType | None,
     ) -> None:
         for connection in self._connections:
-            connection.send(None)
+            with suppress(OSError):  # a test may have killed it
+                connection.send(None)
         for process in self._processes:
             process.join(timeout=20)
             if process.is_alive():

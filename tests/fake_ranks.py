@@ -70,7 +70,7 @@ class FakeWorker:
             size: dist.new_group(list(range(size))) for size in sorted(setup.world_sizes)
         }
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, _checkpoints: object = None) -> RankReport:
         self.emit_progress({"stage": "begun"})
         fault = str(request.trial.workload_options.get("fault", "none"))
         self._misbehave(fault, first=request.attempt == 1)

@@ -17,7 +17,7 @@ from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, W
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.worker import Worker
 
-__all__ = ["group_ranks", "process_state", "request", "run_trial", "try_trial"]
+__all__ = ["group_ranks", "process_state", "request", "run_trial", "try_trial", "worker_of"]
 
 
 def request(
@@ -72,7 +72,8 @@ def _trial(
 
 
 @functools.cache
-def _worker(rank: int, workload: str) -> Worker:
+def worker_of(rank: int, workload: str) -> Worker:
+    """The worker of this process for a workload; to be called on all ranks."""
     processes = dist.get_world_size()
     setup = WorkerSetup(
         workload=workload,
@@ -86,7 +87,7 @@ def _worker(rank: int, workload: str) -> Worker:
 
 def run_trial(rank: int, workload: str, wanted: TrialRequest) -> RankReport | None:
     """Run a trial on this rank; None from ranks that take no part. To be called on all ranks."""
-    worker = _worker(rank, workload)
+    worker = worker_of(rank, workload)
     return worker.run(wanted) if rank < wanted.trial.world_size else None
 
 
@@ -95,7 +96,7 @@ def try_trial(rank: int, workload: str, wanted: TrialRequest) -> RankFailure | N
     try:
         run_trial(rank, workload, wanted)
     except Exception as error:  # noqa: BLE001 - the worker is to judge it
-        return _worker(rank, workload).describe_failure(error)
+        return worker_of(rank, workload).describe_failure(error)
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from typing import Any
 
 import ray
@@ -44,8 +45,8 @@ def main() -> None:
     )
     try:
         print(json.dumps(trainer.fit().return_value))
-    except Exception as error:  # noqa: BLE001 - printed, and the test reads it
-        print(error)
+    except Exception:  # noqa: BLE001 - printed with all that led to it, and the test reads it
+        print(traceback.format_exc())
         sys.exit(1)
 
 

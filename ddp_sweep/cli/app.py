@@ -11,6 +11,7 @@ from ddp_sweep import __version__
 from ddp_sweep.cli import (
     examining,
     judging,
+    logs,
     reporting,
     running,
     starting,
@@ -20,6 +21,7 @@ from ddp_sweep.cli import (
 )
 from ddp_sweep.cli.printing import plain_warnings
 from ddp_sweep.errors import DdpSweepError
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["app", "main"]
 
@@ -39,6 +41,7 @@ app.command()(sweep_files.plan)
 app.command()(running.run)
 app.command()(submitting.submit)
 app.command()(running.status)
+app.command()(logs.logs)
 app.command(name="rank")(judging.rank_configurations)
 app.command()(reporting.report)
 app.command()(examining.doctor)
@@ -50,7 +53,8 @@ def main() -> None:
         with plain_warnings():
             app()
     except DdpSweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # It may quote what a workload has raised.
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

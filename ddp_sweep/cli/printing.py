@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-
-from ddp_sweep.errors import DataWarning
+from ddp_sweep.errors import DataWarning, ResultsWarning
+from ddp_sweep.shown_text import shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ddp_sweep.analysis import Ranking
 
 __all__ = ["plain_warnings", "print_json", "show_ranking", "stdout", "warn"]
@@ -21,7 +22,9 @@ __all__ = ["plain_warnings", "print_json", "show_ranking", "stdout", "warn"]
 
 def stdout() -> Console:
     """The terminal, or what stands in for it."""
-    return Console(highlight=False)
+    from ddp_sweep.report.console import SafeConsole
+
+    return SafeConsole()
 
 
 def print_json(value: object) -> None:
@@ -38,7 +41,7 @@ def show_ranking(ranking: Ranking) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print what a workload says about its data as a sentence, without a line of its source."""
+    """Print what is said of data and of files as a sentence, without a line of our source."""
     before = warnings.showwarning
 
     def show(
@@ -49,7 +52,7 @@ def plain_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, DataWarning):
+        if issubclass(category, DataWarning | ResultsWarning):
             warn([str(message)])
         else:
             before(message, category, filename, lineno, file, line)
@@ -64,4 +67,4 @@ def plain_warnings() -> Iterator[None]:
 def warn(problems: Iterable[str]) -> None:
     """A line on stderr for each."""
     for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        print(f"warning: {shown(problem)}", file=sys.stderr)

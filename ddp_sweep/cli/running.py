@@ -14,12 +14,10 @@ import typer
 from ddp_sweep.cli.arguments import Address, AsFormat, Folder, Format, Overrides, Sweep
 from ddp_sweep.cli.printing import print_json, show_ranking, stdout, warn
 from ddp_sweep.cli.watching import Progress, watching
+from ddp_sweep.cluster.submission import RESUME_VARIABLE
+from ddp_sweep.shown_text import shown
 
 __all__ = ["Only", "resume_command", "run", "status"]
-
-
-_RESUME_VARIABLE = "DDP_SWEEP_RESUME_COMMAND"
-"""Where a run was started by another command: that one."""
 
 
 class Only(StrEnum):
@@ -83,11 +81,11 @@ def run(
             progress="none" if progress is Progress.NONE else "plain",
             observer=observer,
             additions=additions,
-            resume_command=os.environ.get(_RESUME_VARIABLE) or resume_command(),
+            resume_command=os.environ.get(RESUME_VARIABLE) or resume_command(),
         )
-        print(outcome.message, file=sys.stderr)
+        print(shown(outcome.message), file=sys.stderr)
         if outcome.ranking is None:
-            print(f"no ranking: {outcome.no_ranking_because}", file=sys.stderr)
+            print(shown(f"no ranking: {outcome.no_ranking_because}"), file=sys.stderr)
         else:
             show_ranking(outcome.ranking)
         raise typer.Exit(outcome.exit_code)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["submit"]
 
 _INTERRUPTED_EXIT_CODE = 130
+_NOTHING_RAN = (2, 3)
+"""Exit codes of a sweep that was refused; what lies in its results folder is of others."""
 
 
 class Manifest(StrEnum):
@@ -206,7 +208,8 @@ def _follow(jobs: ClusterJobs, job_id: str, output: Path) -> int:
 
     job = jobs.follow(job_id, lambda text: print(text, end="", file=sys.stderr, flush=True))
     code = exit_code_of(job, _say)
-    _bring(jobs, job_id, output)
+    if code not in _NOTHING_RAN:
+        _bring(jobs, job_id, output)
     return code
 
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from ddp_sweep.errors import DdpSweepError
 
@@ -50,9 +49,10 @@ def _on_a_terminal() -> bool:
 
 @contextmanager
 def _terminal_view(*, forced: bool) -> Iterator[Observer]:
+    from ddp_sweep.report.console import SafeConsole
     from ddp_sweep.report.live_terminal import TerminalView
 
-    view = TerminalView(Console(stderr=True, force_terminal=True if forced else None))
+    view = TerminalView(SafeConsole(stderr=True, force_terminal=True if forced else None))
     try:
         yield view
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ddp_sweep.live.events import (
     Connecting,
     Event,
+    LastOutput,
     Notice,
     Observer,
     Stopping,
@@ -28,6 +29,7 @@ __all__ = [
     "Connecting",
     "Event",
     "FailureGroup",
+    "LastOutput",
     "Notice",
     "Observer",
     "PastAttempt",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connecting",
     "Event",
+    "LastOutput",
     "Notice",
     "Observer",
     "Stopping",
@@ -75,12 +76,24 @@ class TrialProgressed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LastOutput:
+    """What the workers of a trial that failed printed last."""
+
+    lines: tuple[str, ...]
+    """As they printed them; empty where they printed nothing."""
+    command: str
+    """Shows everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialEnded:
     """An attempt has ended."""
 
     attempt: PastAttempt
     again: bool
     """Whether the trial will be tried again."""
+    output: LastOutput | None = None
+    """Of a failure that needs explaining."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,7 @@ the lock whether the run that wrote them is still there.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,12 +19,12 @@ from ddp_sweep.live.events import SweepPlanned
 from ddp_sweep.live.overview import RunningTrial, SweepOverview
 from ddp_sweep.live.trials import BatchAxis, PlannedTrial, Progress
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.whole_files import write_whole
 
 __all__ = [
     "Record",
     "RecordedAttempt",
     "RecordedPlan",
-    "is_locked",
     "read_plan",
     "read_record",
     "write_plan",
@@ -143,28 +141,10 @@ def _attempt(found: dict[str, Any]) -> RecordedAttempt:
     return RecordedAttempt(**found, progress=None if progress is None else Progress(**progress))
 
 
-def is_locked(folder: ResultsFolder) -> bool:
-    """Whether a run is writing to the folder, as far as can be seen from this machine.
-
-    A lock belongs to its process, so one that died holds none. It is tried as a reader and let
-    go at once.
-    """
-    try:
-        with folder.lock_file.open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def _write(file: Path, contents: dict[str, Any]) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
     # A full or unreachable disk is noticed where results are written, not here.
     with suppress(OSError):
-        partial.write_text(json.dumps({"version": _VERSION, **contents}), encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps({"version": _VERSION, **contents}), durable=False)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class Progress:
     """How far the workers are with a trial; None is not yet known."""
 
     stage: str
-    """``starting workers``, ``building``, ``warming up``, ``training`` or ``evaluating``."""
+    """``starting workers``, ``building``, ``warming up``, ``training`` or ``evaluating``; or
+    ``waiting for`` what the cluster lacks."""
     at_s: float
     """When they said so, in seconds since 1970."""
     began_s: float | None = None

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ddp_sweep.live.trials import PlannedTrial, Progress
 from ddp_sweep.schema import Status
 
-__all__ = ["STATUS_WORDS", "cause", "clock_text", "duration_text", "progress_text"]
+__all__ = [
+    "STATUS_WORDS",
+    "WAITING",
+    "cause",
+    "clock_text",
+    "duration_text",
+    "guilty_rank",
+    "progress_text",
+]
+
+WAITING = "waiting for "
+"""Begins the stage of a trial whose workers lack nodes; the rest says which, and until when."""
+
+_RANK = re.compile(r"rank (\d+):")
 
 STATUS_WORDS = {
     Status.SUCCEEDED: "succeeded",
@@ -32,6 +46,16 @@ def cause(detail: str | None) -> str | None:
     """
     lines = (detail or "").strip().splitlines()
     return lines[-1].strip() if lines else None
+
+
+def guilty_rank(detail: str | None) -> int | None:
+    """The rank that a status detail blames; None where it blames none.
+
+    >>> guilty_rank("rank 1: the worker process died")
+    1
+    """
+    found = _RANK.match(detail or "")
+    return int(found[1]) if found else None
 
 
 def duration_text(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, TextIO
 from ddp_sweep.analysis.outcome import Ranking
 from ddp_sweep.analysis.serialization import json_pieces
 from ddp_sweep.report.view import RankingView, RowView, view_ranking
+from ddp_sweep.shown_text import shown
 
 __all__ = ["TextFormat", "render", "write"]
 
@@ -43,7 +44,7 @@ def _markdown(ranking: Ranking) -> Iterator[str]:
     if view.left_out:
         lines += ["", f"... and {view.left_out:,} more of lower rank"]
     lines += ["", f"**{view.advice}**", "", *(f"- {sentence}" for sentence in view.caveats)]
-    yield "\n".join(lines)
+    yield shown("\n".join(lines))
 
 
 def _table(view: RankingView) -> list[str]:

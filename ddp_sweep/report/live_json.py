@@ -9,7 +9,8 @@ Every object has ``event`` and ``time`` (UTC, ISO 8601). The kinds, with what el
 - ``trial_progress``, at most every five seconds for each running trial: ``trial``, ``progress``,
   ``time_left_s``
 - ``trial_ended``: ``trial``, ``status``, ``status_detail``, ``wall_time_s``, ``again``, ``done``,
-  ``planned``, ``time_left_s``
+  ``planned``, ``time_left_s``, ``last_lines`` (what the workers of a failed trial printed last),
+  ``logs_command`` (shows all of it)
 - ``front_runner``, when it was worked out anew: ``configuration``, ``baseline``, ``speedup``,
   ``speedup_low``, ``speedup_high``, ``quality``, ``trials``
 - ``stopping``: after Ctrl-C, what runs may end
@@ -142,6 +143,8 @@ class JsonLines:
             again=event.again,
             **_counts(overview),
             time_left_s=overview.time_left_s,
+            last_lines=[] if event.output is None else list(event.output.lines),
+            logs_command=None if event.output is None else event.output.command,
         )
 
     def _judge_anew(self, judge: Judge) -> None:

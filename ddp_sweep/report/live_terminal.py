@@ -14,15 +14,18 @@ from ddp_sweep.live import (
     Connecting,
     Event,
     Notice,
+    PlannedTrial,
     SweepEnded,
     SweepOverview,
     SweepPlanned,
     TrialEnded,
     WorkersStarting,
 )
+from ddp_sweep.live.lines import output_lines, trial_line
 from ddp_sweep.report.front_runner import Judge
 from ddp_sweep.report.live_drawing import GridDrawing, LiveDrawing
 from ddp_sweep.report.live_view import view_live
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["TerminalView"]
 
@@ -42,6 +45,8 @@ class TerminalView:
         self._clock = clock
         self._live: Live | None = None
         self._judge: Judge | None = None
+        self._trials: dict[str, PlannedTrial] = {}
+        self._explained: set[tuple[str, str]] = set()
         self._grid: GridDrawing | None = None
         self._grid_source: tuple[object, object] = (None, None)
 
@@ -64,11 +69,27 @@ class TerminalView:
                 self._judge.look(at_any_cost=True)
             case SweepPlanned() | TrialEnded() if self._judge is not None:
                 self._judge.look()
+        self._trials |= {one.trial.trial_id: one.trial for one in overview.running}
+        if isinstance(event, TrialEnded):
+            self._explain(event, overview)
         began_s = time.thread_time()
         self._draw(overview)
         self.drawing_s += time.thread_time() - began_s
         if isinstance(event, SweepEnded):
             self.close()
+
+    def _explain(self, event: TrialEnded, overview: SweepOverview) -> None:
+        """Above the view, what the workers said: the first time that a configuration fails so."""
+        attempt = event.attempt
+        kind = attempt.configuration_id, attempt.status
+        trial = self._trials.pop(attempt.trial_id, None)
+        if event.output is None or trial is None or kind in self._explained:
+            return
+        self._explained.add(kind)
+        line = harmless(trial_line(trial, attempt, event.again, overview))
+        for text in (line, *output_lines(event.output)):
+            # A command that is broken over two lines can't be copied.
+            self._console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last view standing, and the terminal as it was."""

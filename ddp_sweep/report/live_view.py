@@ -10,6 +10,7 @@ from ddp_sweep.live.overview import RunningTrial
 from ddp_sweep.live.wording import STATUS_WORDS, clock_text, duration_text, progress_text
 from ddp_sweep.report.front_runner import FrontRunner, Quality
 from ddp_sweep.report.live_grid import GridView, view_grid
+from ddp_sweep.shown_text import harmless
 
 __all__ = ["LiveView", "view_live"]
 
@@ -130,6 +131,6 @@ def _failures(groups: Sequence[FailureGroup]) -> Iterator[str]:
     for group in groups[:_MOST_FAILURES]:
         text = f"{group.configuration}: {STATUS_WORDS[group.status]}"
         text += f" in {group.count} of {group.of} trials"
-        yield f"{text} ({group.cause})" if group.cause else text
+        yield f"{text} ({harmless(group.cause)})" if group.cause else text
     if len(groups) > _MOST_FAILURES:
         yield f"... and {len(groups) - _MOST_FAILURES} more"

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial, waves
@@ -51,10 +50,11 @@ def print_plan(
         capacity: Workers that can run at once; None where that is not known.
     """
     runnable, refused = _once(plan.trials), _once(plan.infeasible)
-    console.print(
-        f"[bold]{spec.name}[/bold]: {_counted(len(plan.trials), 'trial')} = "
+    count = (
+        f": {_counted(len(plan.trials), 'trial')} = "
         f"{_counted(len(runnable), 'configuration')} x {_counted(len(spec.seeds), 'seed')}"
     )
+    console.print(Text.assemble((spec.name, "bold"), count))
     if runnable:
         console.print(_configurations(runnable, list(spec.sweep.axes)))
         if spec.resources.placement == "packed":
@@ -108,19 +108,23 @@ def _once(trials: Iterable[AnyTrial]) -> list[AnyTrial]:
 
 
 def _configurations(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
-    table = Table("workers x batch = global", "learning rate", *map(escape, axes))
+    table = Table("workers x batch = global", "learning rate", *_titles(axes))
     for trial in trials:
         table.add_row(_sizes(trial), f"{trial.learning_rate:g}", *_settings(trial, axes))
     return table
 
 
 def _refusals(trials: Sequence[AnyTrial], axes: Sequence[str]) -> Table:
-    table = Table("cannot run", *map(escape, axes), "why", title_justify="left")
+    table = Table("cannot run", *_titles(axes), "why", title_justify="left")
     for trial in trials:
         assert isinstance(trial, InfeasibleTrial)
         reasons = "\n".join(trial.reason.split("; "))
-        table.add_row(_sizes(trial), *_settings(trial, axes), reasons)
+        table.add_row(_sizes(trial), *_settings(trial, axes), Text(reasons))
     return table
+
+
+def _titles(axes: Sequence[str]) -> list[Column]:
+    return [Column(header=Text(axis)) for axis in axes]
 
 
 def _sizes(trial: AnyTrial) -> str:
@@ -130,9 +134,9 @@ def _sizes(trial: AnyTrial) -> str:
     return f"{trial.world_size} x {trial.per_worker_batch_size}{steps} = {trial.global_batch_size}"
 
 
-def _settings(trial: AnyTrial, axes: Sequence[str]) -> list[str]:
+def _settings(trial: AnyTrial, axes: Sequence[str]) -> list[Text]:
     values: Mapping[str, Any] = trial.parameters
-    return [escape("null" if values[axis] is None else str(values[axis])) for axis in axes]
+    return [Text("null" if values[axis] is None else str(values[axis])) for axis in axes]
 
 
 def _counted(count: int, noun: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from ddp_sweep.errors import ResultsError
@@ -22,7 +23,7 @@ from ddp_sweep.live import (
     TrialProgressed,
     TrialStarted,
 )
-from ddp_sweep.live.record import Record, RecordedPlan, is_locked, read_plan, read_record
+from ddp_sweep.live.record import Record, RecordedPlan, read_plan, read_record
 from ddp_sweep.live.trials import past_attempts, planned
 from ddp_sweep.live.wording import STATUS_WORDS, duration_text
 from ddp_sweep.plan import build_plan, count_trials
@@ -30,7 +31,8 @@ from ddp_sweep.report.front_runner import FrontRunner, front_runner
 from ddp_sweep.report.live_drawing import LiveDrawing
 from ddp_sweep.report.live_json import front_json, progress_json, trial_json
 from ddp_sweep.report.live_view import view_live
-from ddp_sweep.results import Results, SeedPurpose
+from ddp_sweep.results import Results, ResultsFolder, SeedPurpose
+from ddp_sweep.results.lock import is_locked, may_run_elsewhere
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import parse_spec
 
@@ -61,6 +63,8 @@ class RunStatus:
     """How many of the trials are of seeds that were added, by purpose."""
     ended: int
     """Trials that have a row, of whatever status."""
+    broken_off: int
+    """Attempts whose run was killed; the next run gives them their row."""
     planned: int | None
     """Trials of the sweep; None where the folder has no sweep file."""
     front: FrontRunner | None
@@ -84,6 +88,7 @@ class RunStatus:
             "added": self.added,
             "ended": self.ended,
             "by_status": {str(one): n for one, n in _by_status(self.overview).items()},
+            "broken_off": self.broken_off,
             "left": self.left,
             "predicted_left_s": self.predicted_left_s,
             "runs": self.runs,
@@ -124,7 +129,7 @@ def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunS
     folder = results.folder
     if results.spec is None and not folder.trials.is_dir():
         raise ResultsError(f"{folder.path} is no results folder: no sweep was run in it")
-    runs, record = is_locked(folder), read_record(folder)
+    runs, elsewhere, record = is_locked(folder), may_run_elsewhere(folder), read_record(folder)
     plan = _planned(results)
     trials = plan.trials
     past = past_attempts(results.trials)
@@ -160,6 +165,7 @@ def run_status(results: Results, clock: Callable[[], float] = time.time) -> RunS
         record=record,
         added=_added(results),
         ended=len(last),
+        broken_off=0 if runs or elsewhere else len(folder.attempts_without_row()),
         planned=len(trials) if trials else None,
         front=None if results.trials.empty else front_runner(results),
         now_s=clock(),
@@ -204,14 +210,16 @@ def _by_status(overview: SweepOverview) -> dict[Status, int]:
 def print_status(status: RunStatus, console: Console) -> None:
     """The same view as a run shows, and in a sentence whether one goes on."""
     of_all = "" if status.planned is None else f" of {status.planned}"
-    console.print(f"[bold]{escape(status.folder)}[/bold]: {status.ended}{of_all} trials ended")
+    ended = f": {status.ended}{of_all} trials ended"
+    console.print(Text.assemble((status.folder, "bold"), ended))
     if status.added:
         listed = ", ".join(f"{n} for {_ADDED_FOR[purpose]}" for purpose, n in status.added.items())
-        console.print(f"Of these were added to the sweep: {listed}")
+        console.print(Text(f"Of these were added to the sweep: {listed}"))
     console.print()
     if status.overview.cells:
         console.print(LiveDrawing(view_live(status.overview, status.front)))
-    for line in (*_counts(status), *_what_runs(status), _what_is_left(status)):
+    parts = (_counts(status), _what_runs(status), _what_broke_off(status))
+    for line in (*(line for part in parts for line in part), _what_is_left(status)):
         console.print(Text(line))
 
 
@@ -219,6 +227,8 @@ def _counts(status: RunStatus) -> Iterator[str]:
     counts = _by_status(status.overview)
     if counts:
         yield ", ".join(f"{number} {STATUS_WORDS[one]}" for one, number in counts.items())
+    if status.overview.failures and ResultsFolder(Path(status.folder)).logs.is_dir():
+        yield f"What the workers printed: {shlex.join(['ddp-sweep', 'logs', status.folder])}"
 
 
 def _what_runs(status: RunStatus) -> Iterator[str]:
@@ -246,6 +256,17 @@ def _what_runs(status: RunStatus) -> Iterator[str]:
         yield "Nothing runs now."
     command = _GO_ON if record is None else record.resume_command
     yield f"To go on: {command}"
+
+
+def _what_broke_off(status: RunStatus) -> Iterator[str]:
+    if status.broken_off:
+        one = status.broken_off == 1
+        yield (
+            f"{status.broken_off} {'attempt' if one else 'attempts'} broke off with "
+            f"{'its run' if one else 'their runs'}; the next run writes "
+            f"{'it' if one else 'them'} down as interrupted and runs the "
+            f"{'trial' if one else 'trials'} again."
+        )
 
 
 def _heard(status: RunStatus, record: Record) -> str:

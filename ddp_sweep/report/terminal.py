@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddp_sweep.analysis.outcome import Ranking
+from ddp_sweep.report.console import SafeConsole
 from ddp_sweep.report.view import RankingView, RowView, Tone, view_ranking
 
 __all__ = ["print_ranking", "ranking_text"]
@@ -76,7 +77,7 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
 def ranking_text(ranking: Ranking) -> str:
     """What `print_ranking` prints on a terminal of this width, without colours."""
     text = io.StringIO()
-    console = Console(file=text, color_system=None, force_jupyter=False, highlight=False)
+    console = SafeConsole(file=text, color_system=None, force_jupyter=False)
     print_ranking(ranking, console)
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
 

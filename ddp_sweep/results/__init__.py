@@ -1,6 +1,12 @@
 """A results folder: where everything lies in it, and its tables as pandas frames."""
 
-from ddp_sweep.results.folder import Results, ResultsFolder, ResultsWarning, load_results
+from ddp_sweep.errors import ResultsWarning
+from ddp_sweep.results.folder import (
+    Results,
+    ResultsFolder,
+    load_results,
+    local_path,
+)
 from ddp_sweep.results.seeds import SeedAddition, SeedPurpose
 from ddp_sweep.results.tables import mark_final
 
@@ -11,5 +17,6 @@ __all__ = [
     "SeedAddition",
     "SeedPurpose",
     "load_results",
+    "local_path",
     "mark_final",
 ]

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddp_sweep.errors import ResultsError
+from ddp_sweep.errors import ResultsError, ResultsWarning
 from ddp_sweep.results.seeds import SeedAddition, SeedPurpose, seed_additions
-from ddp_sweep.results.tables import directions, first_line, mark_final, read_table, to_frame
+from ddp_sweep.results.tables import (
+    AttemptName,
+    directions,
+    first_line,
+    mark_final,
+    read_table,
+    to_frame,
+    visible_files,
+)
 from ddp_sweep.schema import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Results", "ResultsFolder", "ResultsWarning", "load_results"]
+__all__ = [
+    "Results",
+    "ResultsFolder",
+    "ResultsWarning",
+    "load_results",
+    "local_path",
+    "sweep_name",
+]
+
+_ADDRESS = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+")
+"""Of an object store; a path that was made of one has lost a slash. ``C:/`` is none."""
 
 _TABLE_FILES = (".csv", ".parquet")
 """How a table is named; a folder of results hardly is."""
-
-
-class ResultsWarning(UserWarning):
-    """A file in a results folder was left out; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -114,10 +129,19 @@ class ResultsFolder:
         """Checkpoints of trials that are under way."""
         return self.path / "_checkpoints"
 
+    def checkpoints_of(self, trial_id: str) -> Path:
+        """Checkpoints of one trial, a folder each."""
+        return self.checkpoints / trial_id
+
     @property
     def logs(self) -> Path:
         """What the workers printed."""
         return self.path / "_logs"
+
+    @property
+    def quarantine(self) -> Path:
+        """What lay in the folders of the tables and was no part of them."""
+        return self.path / "_quarantine"
 
     @property
     def winner_file(self) -> Path:
@@ -135,6 +159,19 @@ class ResultsFolder:
     def attempt_file(self, table: str, trial_id: str, attempt: int) -> Path:
         """The one file that an attempt at a trial writes to a table."""
         return self.table(table) / f"{trial_id}-{attempt}.parquet"
+
+    def attempt_record(self, trial_id: str, attempt: int) -> Path:
+        """What is known of an attempt from the moment that it is handed to the workers."""
+        return self.attempts / f"{trial_id}-{attempt}.json"
+
+    def attempts_without_row(self) -> tuple[AttemptName, ...]:
+        """What was handed to the workers and has no end: it runs, or its run was killed."""
+        named = filter(None, map(AttemptName.of, visible_files(self.attempts)))
+        return tuple(
+            one
+            for one in named
+            if not self.attempt_file("trials", one.trial_id, one.attempt).exists()
+        )
 
     def read(self, tables: Collection[str] = tuple(TABLES)) -> Results:
         """Read the tables; what cannot be read is left out and named in ``problems``.
@@ -160,14 +197,15 @@ class ResultsFolder:
                 "give the folder that `ddp-sweep run` wrote, results/<name> by default"
             )
         problems: list[str] = []
+        spec = self._read_spec(problems.append)
+        sweep = sweep_name(spec)
         read = {
-            name: read_table(self.table(name), schema, problems.append)
+            name: read_table(self.table(name), schema, problems.append, sweep=sweep)
             if name in tables
             else schema.empty_table()
             for name, schema in TABLES.items()
         }
         frames = {name: to_frame(table) for name, table in read.items()}
-        spec = self._read_spec(problems.append)
         additions = self._read_additions(problems.append)
         return Results(
             trials=mark_final(frames["trials"]),
@@ -195,6 +233,24 @@ class ResultsFolder:
             return ()
 
 
+def local_path(given: str | Path) -> Path:
+    """A folder of this machine, for results.
+
+    Raises:
+        ResultsError: It is an address of something else.
+    """
+    address = _ADDRESS.match(str(given))
+    if address is None:
+        return Path(given)
+    shown = f"{address['scheme']}://{str(given)[address.end() :]}"
+    raise ResultsError(
+        f"received the address {shown} for the results folder; allowed: a folder of this machine, "
+        "or of a disk that it has mounted. Results are flushed and renamed there file by file. "
+        f"Copy the folder to {shown} once it is written, with the tool of that store (aws s3 "
+        "sync, gcloud storage rsync, rclone copy): its files never change"
+    )
+
+
 def load_results(path: str | Path) -> Results:
     """Read a results folder, also while a sweep is writing to it.
 
@@ -208,10 +264,16 @@ def load_results(path: str | Path) -> Results:
     Raises:
         ResultsError: There is no such folder.
     """
-    results = ResultsFolder(Path(path)).read()
+    results = ResultsFolder(local_path(path)).read()
     for problem in results.problems:
         warnings.warn(problem, ResultsWarning, stacklevel=2)
     return results
+
+
+def sweep_name(spec: Mapping[str, Any] | None) -> str | None:
+    """What a sweep file calls its sweep; None where that is not known."""
+    name = None if spec is None else spec.get("name")
+    return name if isinstance(name, str) else None
 
 
 def _read_yaml(file: Path, report: Callable[[str], None]) -> Any:  # noqa: ANN401 - any YAML value

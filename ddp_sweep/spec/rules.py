@@ -28,7 +28,6 @@ def broken_rules(raw: Mapping[Any, Any]) -> Iterator[Problem]:
     yield from _static_graph(raw)
     yield from _cells(raw)
     yield from _metrics(raw)
-    yield from _not_built_yet(raw)
 
 
 def _section(raw: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
@@ -135,12 +134,3 @@ def _metrics(raw: Mapping[Any, Any]) -> Iterator[Problem]:
             message = judge(str(name), value)
             if message is not None:
                 yield ("quality", section, name), message
-
-
-def _not_built_yet(raw: Mapping[Any, Any]) -> Iterator[Problem]:
-    """Settings of the file format that this version would silently pass over."""
-    if _section(raw, "resources").get("checkpoint_every_s") is not None:
-        yield (
-            ("resources", "checkpoint_every_s"),
-            "this version does not write checkpoints yet; allowed: null",
-        )

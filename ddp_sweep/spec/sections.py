@@ -128,7 +128,9 @@ class ResourceSettings(Section):
     start_timeout_s: Positive = 600.0
     stall_timeout_s: Positive = 600.0
     trial_timeout_s: OptionalPositive = None
+    """Time from a trial's first step when it is given up; set-up and warm-up do not count."""
     checkpoint_every_s: OptionalPositive = None
+    """Least time between two checkpoints, from which a trial goes on after a loss; null: none."""
     max_attempts: Size = 3
     placement_strategy: Annotated[
         Literal["pack", "spread"], Field(description="pack or spread")

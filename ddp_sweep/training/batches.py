@@ -150,15 +150,18 @@ class BatchPlan:
         is_last = step == self._steps_of(samples) - 1
         return samples - step * self.global_batch_size if is_last else self.global_batch_size
 
-    def steps(self) -> Iterator[StepIndices]:
-        """Every optimizer step in order."""
+    def steps(self, done: int = 0) -> Iterator[StepIndices]:
+        """Every optimizer step in order, but for so many that are done already."""
         left, epoch = self.budget, 0
         while left > 0:
-            order = epoch_permutation(self.num_samples, self.seed, epoch)
             samples = min(self.num_samples, left)
-            for step in range(self._steps_of(samples)):
-                start = step * self.global_batch_size
-                yield self._share(order[start : start + self._size_of(samples, step)], epoch)
+            steps = self._steps_of(samples)
+            if done < steps:
+                order = epoch_permutation(self.num_samples, self.seed, epoch)
+                for step in range(done, steps):
+                    start = step * self.global_batch_size
+                    yield self._share(order[start : start + self._size_of(samples, step)], epoch)
+            done = max(0, done - steps)
             left -= samples
             epoch += 1
 

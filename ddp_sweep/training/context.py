@@ -1,15 +1,17 @@
 """What a training loop talks to: a clock, evaluations, a ledger of losses and a way out.
 
-All ranks leave together. Whether to stop is decided from sums over all ranks at the edges of
-windows of steps, so every rank decides the same at the same step; a rank that left alone would
-leave the others waiting for it.
+All ranks leave together. Whether to stop, or to pause for a checkpoint, is decided from sums over
+all ranks at the edges of windows of steps, so every rank decides the same at the same step; a rank
+that left alone would leave the others waiting for it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from ddp_sweep.schema import Status
@@ -19,12 +21,19 @@ from ddp_sweep.training.gradients import LocalLoss
 from ddp_sweep.training.messages import Evaluation
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import LossLedger, StepRecorder
+from ddp_sweep.training.states import State
 from ddp_sweep.training.timing import StepClock
 
 __all__ = ["Stopped", "TrialContext"]
 
 _WINDOW_S = 0.5
 _MAX_WINDOW_GROWTH = 4.0
+
+_KEPT = (
+    *("samples", "steps", "time_to_target_s", "samples_to_target", "eval_samples"),
+    *("_next_edge", "_window", "_window_start_step", "_steps_at_evaluation", "_parts_evaluated"),
+)
+"""What a checkpoint holds of a context, beside its evaluations."""
 
 Progress = dict[str, Any]
 
@@ -49,8 +58,10 @@ class TrialContext:
         evaluations: Evaluations over the budget.
         target: Metrics that stop the clock of the time to target.
         declared: Columns of the metrics that the workload declares; whether higher is better.
-        deadline: ``now()`` after which the trial is given up; None for never.
+        timeout_s: Time after the first step began when the trial is given up; None for never.
         emit_progress: Gets a dictionary now and then; must not block.
+        wants_checkpoint: Whether rank 0 would like to pause for one; asked at the edges of windows
+            and on rank 0 only.
         now: Clock in seconds.
     """
 
@@ -64,8 +75,9 @@ class TrialContext:
         evaluations: int,
         target: dict[str, float],
         declared: Mapping[str, bool] | None = None,
-        deadline: float | None,
+        timeout_s: float | None,
         emit_progress: Callable[[Progress], None],
+        wants_checkpoint: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = StepClock(ranks, now)
@@ -79,14 +91,17 @@ class TrialContext:
         self.time_to_target_s: float | None = None
         self.samples_to_target: int | None = None
         self.eval_samples: int | None = None
+        self.checkpoint_due = False
+        """Whether the ranks are to pause for a checkpoint at this step, as all of them know."""
         self._ranks = ranks
         self._evaluator = evaluator
         self._budget = budget
         self._planned_evaluations = evaluations
         self._target = target
         self._declared = declared or {}
-        self._deadline = deadline
+        self._timeout_s = timeout_s
         self._emit = emit_progress
+        self._wants_checkpoint = wants_checkpoint
         self._now = now
         self._next_edge = 1
         self._window = 1
@@ -94,6 +109,8 @@ class TrialContext:
         self._window_start_step = 0
         self._steps_at_evaluation = 0
         self._parts_evaluated = 0
+        self._began_s: float | None = None
+        self._earlier_s = 0.0
 
     @property
     def evaluation_due(self) -> bool:
@@ -106,8 +123,12 @@ class TrialContext:
         return min(self.samples, self._budget) * self._planned_evaluations // self._budget
 
     def start_clock(self) -> None:
-        """Begin a stretch of training steps."""
+        """Begin a stretch of training steps, unless one has begun; waits for all ranks."""
+        if self.clock.is_running:
+            return
         self.clock.start()
+        if self._began_s is None:
+            self._began_s = self._now()
         self._window_start_s = 0.0
 
     def step_done(
@@ -135,8 +156,10 @@ class TrialContext:
     def _edge(self) -> None:
         settled = len(self.losses.totals)
         elapsed = self.clock.elapsed_s()
-        late = self._deadline is not None and self._now() > self._deadline
-        sums = self.losses.settle([float(late), elapsed - self._window_start_s])
+        late = self._timeout_s is not None and self._spent_s() > self._timeout_s
+        wanted = self._ranks.rank == 0 and self._wants_checkpoint()
+        flags = [float(late), elapsed - self._window_start_s, float(wanted)]
+        sums = self.losses.settle(flags)
         self.recorder.read_memory()
         self._emit(
             {
@@ -152,6 +175,7 @@ class TrialContext:
                 raise Stopped(Status.DIVERGED, f"training loss is {total} at step {step}")
         if sums[0] > 0:
             raise Stopped(Status.TIMED_OUT, "trial_timeout_s has passed")
+        self.checkpoint_due = sums[2] > 0 and self.samples < self._budget
         self._set_next_edge(sums[1] / self._ranks.world_size)
 
     def _set_next_edge(self, window_s: float) -> None:
@@ -164,6 +188,18 @@ class TrialContext:
         self._next_edge = self.steps + self._window
         self._window_start_step = self.steps
         self._window_start_s = self.clock.elapsed_s()
+
+    def _spent_s(self) -> float:
+        """Time since the first step began, in this attempt and those that it goes on from."""
+        return self._earlier_s + (0.0 if self._began_s is None else self._now() - self._began_s)
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[None]:
+        """Pause the training for a checkpoint, which counts as no part of it."""
+        self.clock.stop()
+        self._emit({"stage": "saving a checkpoint"})
+        yield
+        self.checkpoint_due = False
 
     def evaluate(self, epoch: float) -> None:
         """Stop the clock, evaluate, and note whether the target is met.
@@ -216,3 +252,18 @@ class TrialContext:
         losses = [(e.quality["val_loss"], e.epoch) for e in self.evaluations]
         known = [pair for pair in losses if pair[0] is not None and math.isfinite(pair[0])]
         return min(known)[1] if known else None
+
+    def state_dict(self) -> State:
+        """Where the trial is and what it has found; the same on all ranks."""
+        return {
+            "spent_s": self._spent_s(),
+            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            **{name: getattr(self, name) for name in _KEPT},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where another context was."""
+        self._earlier_s, self._began_s = state["spent_s"], None
+        self.evaluations = [Evaluation(**evaluation) for evaluation in state["evaluations"]]
+        for name in _KEPT:
+            setattr(self, name, state[name])

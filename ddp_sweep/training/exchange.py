@@ -52,15 +52,18 @@ def measure_exchange(
     Raises:
         RuntimeError: The ranks do not find each other, or lose each other.
     """
+    # Ray shows a worker its own GPU alone, as the first.
+    device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
     dist.init_process_group(
         backend,
         init_method=f"tcp://{meeting_point}",
         rank=rank,
         world_size=world_size,
         timeout=datetime.timedelta(seconds=timeout_s),
+        device_id=device if backend == "nccl" else None,
     )
     try:
-        return _measure(world_size, torch.device("cuda" if backend == "nccl" else "cpu"))
+        return _measure(world_size, device)
     finally:
         dist.destroy_process_group()
 

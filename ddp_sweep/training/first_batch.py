@@ -21,7 +21,7 @@ from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.members import called
 from ddp_sweep.training.metrics import declared_value
 from ddp_sweep.training.model import check_model
-from ddp_sweep.training.optimization import build_optimizer, build_scheduler
+from ddp_sweep.training.optimization import build_optimizer, build_scheduler, check_resumable
 from ddp_sweep.training.step_checks import (
     check_labels,
     check_probabilities,
@@ -86,6 +86,7 @@ def try_members(
     data: DataSettings,
     *,
     loading_processes: bool,
+    resumable: bool = False,
 ) -> tuple[str, ...]:
     """Train on one small batch, evaluate another, on the CPU.
 
@@ -95,6 +96,7 @@ def try_members(
         validation: Validation set.
         data: How samples will be loaded.
         loading_processes: Whether processes of their own will load them.
+        resumable: Whether trials are to go on from checkpoints.
 
     Returns:
         Names of the parameters that require a gradient and got none.
@@ -114,7 +116,7 @@ def try_members(
     output = _evaluate(workload, model, held_out, min(_SAMPLES, len(validation)))  # type: ignore[arg-type]
     total = _train(workload, model, batch)
     unused = _check_gradients(model, total)
-    _try_optimizer(workload, model)
+    _try_optimizer(workload, model, resumable)
     _try_metrics(workload, output, len(validation))  # type: ignore[arg-type]
     return unused
 
@@ -224,14 +226,17 @@ def _check_gradients(model: nn.Module, total: Tensor) -> tuple[str, ...]:
     return unused
 
 
-def _try_optimizer(workload: Workload, model: nn.Module) -> None:
+def _try_optimizer(workload: Workload, model: nn.Module, resumable: bool) -> None:
     # Rates and lengths are of no account here.
     settings = TrainingSettings(epochs=1, learning_rate=1e-3)
     optimizer: Optimizer = build_optimizer(workload, model, settings, 1e-3)
-    called("optimizer.step()", optimizer.step)
+    # Before the first step, as in a training: PyTorch's own ones warn of anything else.
     scheduler = build_scheduler(workload, optimizer, _STEPS)
+    called("optimizer.step()", optimizer.step)
     if scheduler is not None:
         called("build_scheduler: step() of what it returned, without arguments,", scheduler.step)
+    if resumable:
+        check_resumable(optimizer, scheduler)
 
 
 def _evaluate(

@@ -71,6 +71,7 @@ def inspect_workload(
     data: DataSettings | None = None,
     *,
     loading_processes: bool = False,
+    resumable: bool = False,
 ) -> WorkloadFacts:
     """Build a workload's data and model and put one small batch through both steps, on the CPU.
 
@@ -79,6 +80,7 @@ def inspect_workload(
         options: Its options.
         data: How samples will be loaded; as by default if None.
         loading_processes: Whether processes of their own will load them.
+        resumable: Whether trials are to go on from checkpoints.
 
     Raises:
         WorkloadError: A member is missing, raises, or returns something else than it should; the
@@ -94,7 +96,12 @@ def inspect_workload(
     seed_everything(0)
     train, validation = _data(workload)
     unused = try_members(
-        workload, train, validation, data or DataSettings(), loading_processes=loading_processes
+        workload,
+        train,
+        validation,
+        data or DataSettings(),
+        loading_processes=loading_processes,
+        resumable=resumable,
     )
     replaced = [
         key for member, keys in _REPLACES.items() if hasattr(workload, member) for key in keys
@@ -122,7 +129,11 @@ def inspect_for(
             workload's own optimizer or scheduler makes void.
     """
     facts = inspect_workload(
-        factory, options, spec.data, loading_processes=_has_loading_processes(spec)
+        factory,
+        options,
+        spec.data,
+        loading_processes=_has_loading_processes(spec),
+        resumable=spec.resources.checkpoint_every_s is not None,
     )
     spec.require_metrics(facts.metrics, class_names(facts.task))
     _check_floors(spec, facts)

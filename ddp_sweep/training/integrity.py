@@ -17,6 +17,7 @@ from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.snapshot import RandomState
+from ddp_sweep.training.states import State
 
 __all__ = ["DrawCounter", "GradientProbe", "traces_comparable"]
 
@@ -192,3 +193,17 @@ class DrawCounter:
             whole = complete or epoch < through_epoch - 1
             assert not whole or int((total == 0).sum()) == again, f"epoch {epoch} is no epoch"
         self._first_open = max(self._first_open, through_epoch)
+
+    def state_dict(self) -> State:
+        """The counts of the epochs that are open, and what those before came to."""
+        return {
+            "epochs": dict(self._epochs),
+            "first_open": self._first_open,
+            "duplicates": self.duplicates,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from the counts of another counter."""
+        self._epochs = dict(state["epochs"])
+        self._first_open = state["first_open"]
+        self.duplicates = state["duplicates"]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
 
 from ddp_sweep.training.batches import BatchPlan
-from ddp_sweep.training.context import TrialContext
 from ddp_sweep.training.gradients import GradientStep
-from ddp_sweep.training.integrity import DrawCounter
 from ddp_sweep.training.loading import BatchSource
-from ddp_sweep.training.optimization import LearningRate
-from ddp_sweep.training.timing import SynchronizationClock
+from ddp_sweep.training.training_state import TrainingState
 
 __all__ = ["train"]
 
@@ -48,35 +44,42 @@ class _TimedBatches:
 
 
 def train(
-    context: TrialContext,
+    training: TrainingState,
     plan: BatchPlan,
     source: BatchSource,
     gradient_step: GradientStep,
-    optimizer: Optimizer,
-    rate: LearningRate,
-    draws: DrawCounter,
     *,
     parameters: list[nn.Parameter],
     max_gradient_norm: float | None,
-    synchronization: SynchronizationClock | None = None,
+    save: Callable[[], None],
 ) -> None:
-    """Train until the budget is spent.
+    """Train from where the state is until the budget is spent.
+
+    Args:
+        training: Is changed with every step.
+        plan: The samples of every step.
+        source: The training set.
+        gradient_step: Leaves the gradient of a step in the parameters.
+        parameters: All that have a gradient.
+        max_gradient_norm: Longer gradients are cut to it.
+        save: Keeps the state as it is between two steps; called on all ranks at the same step.
 
     Raises:
         Stopped: The trial ended before; on every rank at the same step.
     """
-    steps, ahead = itertools.tee(plan.steps())
+    context, optimizer, rate = training.context, training.optimizer, training.rate
+    steps, ahead = itertools.tee(plan.steps(context.steps))
     draws_ahead = itertools.chain.from_iterable(step.draws() for step in ahead)
     batches = _TimedBatches(source.stream(draws_ahead))
     context.start_clock()
     for step in steps:
         rate.before_step(context.steps)
         optimizer.zero_grad()
-        loss = gradient_step.run(step, batches, clock=synchronization)
+        loss = gradient_step.run(step, batches, clock=training.synchronization)
         if max_gradient_norm is not None:
             clip_grad_norm_(parameters, max_gradient_norm)
         optimizer.step()
-        draws.add(step)
+        training.draws.add(step)
         learning_rate = rate.value
         rate.after_step()
         context.step_done(
@@ -87,6 +90,10 @@ def train(
         )
         if context.evaluation_due:
             context.evaluate(context.samples / plan.num_samples)
-            draws.close(step.epoch)
-            if context.samples < plan.budget:
-                context.start_clock()
+            training.draws.close(step.epoch)
+        if context.checkpoint_due:
+            with context.checkpoint():
+                training.draws.close(step.epoch)
+                save()
+        if context.samples < plan.budget:
+            context.start_clock()

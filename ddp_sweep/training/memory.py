@@ -8,6 +8,7 @@ import psutil
 import torch
 
 __all__ = [
+    "PeakMemory",
     "available_memory_bytes",
     "is_out_of_memory",
     "memory_bytes",
@@ -69,3 +70,29 @@ def available_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
+
+
+class PeakMemory:
+    """Largest memory that a trial held, without the copies that measuring it makes.
+
+    Begins to look when it is made; :meth:`note` and :meth:`resume` bound what does not count.
+
+    Args:
+        device: Whose memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.largest_bytes: int | None = None
+        """Of what was noted; None where nothing can be read."""
+        self._device = device
+        reset_peak_memory(device)
+
+    def note(self) -> None:
+        """Take what was held since the last :meth:`resume` into account."""
+        peak = peak_memory_bytes(self._device)
+        known = (self.largest_bytes, peak)
+        self.largest_bytes = max((p for p in known if p is not None), default=None)
+
+    def resume(self) -> None:
+        """Forget what was held since the last :meth:`note`."""
+        reset_peak_memory(self._device)

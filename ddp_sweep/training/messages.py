@@ -47,6 +47,8 @@ class TrialRequest:
     quality: QualitySettings
     probes: bool = True
     trial_timeout_s: float | None = None
+    checkpoint_every_s: float | None = None
+    """Least time between two checkpoints; None for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,17 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.spec import TrainingSettings
+from ddp_sweep.training.states import State, content_of, state_in
 from ddp_sweep.training.step_checks import listed
 from ddp_sweep.workload import Workload
 
-__all__ = ["LearningRate", "build_optimizer", "build_scheduler", "rate_factor"]
+__all__ = [
+    "LearningRate",
+    "build_optimizer",
+    "build_scheduler",
+    "check_resumable",
+    "rate_factor",
+]
 
 _MOMENTUM = 0.9
 
@@ -81,6 +88,40 @@ def build_scheduler(workload: Workload, optimizer: Optimizer, total_steps: int) 
     return scheduler
 
 
+def check_resumable(optimizer: Optimizer, scheduler: Any) -> None:  # noqa: ANN401 - or None
+    """Refuse an optimizer or a scheduler whose state cannot be kept in a checkpoint.
+
+    Args:
+        optimizer: Best after a step, which makes its state.
+        scheduler: What ``build_scheduler`` returned; None without one.
+
+    Raises:
+        WorkloadError: It has no state to be kept, or one of other things than tensors and plain
+            values.
+    """
+    for member, keeper in (("build_optimizer", optimizer), ("build_scheduler", scheduler)):
+        lacking = [
+            name
+            for name in ("state_dict", "load_state_dict")
+            if keeper is not None and not callable(getattr(keeper, name, None))
+        ]
+        if lacking:
+            raise WorkloadError(
+                f"{member}: {type(keeper).__name__} has no {' and no '.join(lacking)}, without "
+                "which resources.checkpoint_every_s cannot go on from where a trial was; give it "
+                "state_dict() and load_state_dict(state), or set checkpoint_every_s: null"
+            )
+        try:
+            state_in(content_of({} if keeper is None else keeper.state_dict()))
+        except Exception as error:
+            said = str(error).strip().partition("\n")[0]
+            raise WorkloadError(
+                f"{member}: the state_dict of {type(keeper).__name__} cannot be kept for "
+                f"resources.checkpoint_every_s ({said}); make it of tensors, numbers, texts, "
+                "lists and dictionaries, or set checkpoint_every_s: null"
+            ) from error
+
+
 def rate_factor(step: int, total_steps: int, warmup_steps: int, schedule: str) -> float:
     """What the learning rate of a step (from 0) is multiplied by.
 
@@ -139,3 +180,14 @@ class LearningRate:
         """Tell the workload's own scheduler that a step is done."""
         if self._scheduler is not None:
             self._scheduler.step()
+
+    def state_dict(self) -> State:
+        """What the rates to come depend on, beside the number of the step."""
+        own = None if self._scheduler is None else self._scheduler.state_dict()
+        return {"factor": self._factor, "scheduler": own}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from the state of another; the optimizer must have been given its own before."""
+        self._factor = state["factor"]
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])

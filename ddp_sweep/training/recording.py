@@ -11,6 +11,7 @@ from ddp_sweep.training.gradients import LocalLoss
 from ddp_sweep.training.memory import memory_bytes
 from ddp_sweep.training.messages import StepRecord
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.states import State, floats
 
 __all__ = ["LossLedger", "StepRecorder"]
 
@@ -66,6 +67,21 @@ class LossLedger:
         weight = sum(self.weights[first:])
         return sum(self.totals[first:]) / weight if weight else None
 
+    def state_dict(self) -> State:
+        """The settled steps; to be asked for at the edge of a window."""
+        assert not self._pending
+        return {
+            "totals": floats(self.totals),
+            "weights": floats(self.weights),
+            "own_weight": self.own_weight,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from the steps of another ledger."""
+        self.totals = state["totals"].tolist()
+        self.weights = state["weights"].tolist()
+        self.own_weight = state["own_weight"]
+
 
 class StepRecorder:
     """Collects what the ``steps`` table shows of one rank.
@@ -91,6 +107,20 @@ class StepRecorder:
         """Read the memory held now; done at the edges of windows, since it takes a moment."""
         if self._samples:
             self._memory[(len(self._samples) - 1) // self._every] = memory_bytes(self._device)
+
+    def state_dict(self) -> State:
+        """The steps so far."""
+        return {
+            "samples": torch.tensor(self._samples, dtype=torch.int64),
+            "rates": floats(self._rates),
+            "memory": dict(self._memory),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from the steps of another recorder."""
+        self._samples = state["samples"].tolist()
+        self._rates = state["rates"].tolist()
+        self._memory = dict(state["memory"])
 
     def record(
         self,

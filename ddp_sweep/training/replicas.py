@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ddp_sweep.schema import REPLICAS_DIFFER
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.states import State
 
 __all__ = ["ReplicaChecks"]
 
@@ -70,6 +71,20 @@ class ReplicaChecks:
             {"parameters": _largest(self.parameters), "buffers": _largest(self.buffers)}
         )
         return REPLICAS_DIFFER + text
+
+    def state_dict(self) -> State:
+        """What was found so far."""
+        return {
+            "parameters": dict(self.parameters),
+            "buffers": dict(self.buffers),
+            "unknown": self.unknown,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Add what was found before."""
+        _keep_largest(self.parameters, state["parameters"])
+        _keep_largest(self.buffers, state["buffers"])
+        self.unknown = self.unknown or state["unknown"]
 
     def _differences(self, named: Mapping[str, Tensor]) -> dict[str, float]:
         if not named:

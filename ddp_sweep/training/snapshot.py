@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from ddp_sweep.training.states import State
 
 __all__ = ["RandomState", "Snapshot"]
 
@@ -18,9 +21,31 @@ class RandomState:
 
     def __init__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_state()
+        self._numpy: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
         self._torch = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    @classmethod
+    def of(cls, state: State) -> RandomState:
+        """The generators as :meth:`state_dict` had them."""
+        random_state = cls.__new__(cls)
+        name, keys, *rest = state["numpy"]
+        random_state._python = state["python"]
+        random_state._numpy = (name, keys.numpy().astype(np.uint32), *rest)
+        random_state._torch = state["torch"]
+        random_state._cuda = state["cuda"]
+        return random_state
+
+    def state_dict(self) -> State:
+        """The generators as plain values."""
+        name, keys, *rest = self._numpy
+        return {
+            "python": self._python,
+            # PyTorch's loader for weights knows no arrays of numpy.
+            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+            "torch": self._torch,
+            "cuda": self._cuda,
+        }
 
     def restore(self) -> None:
         """Put the generators back."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.states import State, floats
 
 __all__ = ["StepClock", "SynchronizationClock"]
 
@@ -42,6 +43,11 @@ class StepClock:
         self._started: float | None = None
         self._marks: list[Any] = []
         self._step_times: list[float] = []
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a stretch has begun."""
+        return self._started is not None
 
     def start(self) -> None:
         """Begin a stretch; waits until every rank is here."""
@@ -71,6 +77,21 @@ class StepClock:
     def step_times_s(self) -> NDArray[np.float64]:
         """Time of every step of the finished stretches on this rank, shape [steps]."""
         return np.array(self._step_times)
+
+    def state_dict(self) -> State:
+        """What was measured so far; to be asked for while the clock stands still."""
+        assert self._started is None
+        return {
+            "train_time_s": self.train_time_s,
+            "data_wait_s": floats(self.data_wait_s),
+            "step_times_s": floats(self._step_times),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from what another clock has measured."""
+        self.train_time_s = state["train_time_s"]
+        self.data_wait_s = state["data_wait_s"].tolist()
+        self._step_times = state["step_times_s"].tolist()
 
     def _mark(self) -> Any:  # noqa: ANN401 - seconds or a CUDA event
         if not self._on_device:
@@ -106,6 +127,7 @@ class SynchronizationClock:
         self._alone = ranks.group is None
         self._on_device = ranks.device.type == "cuda"
         self._own_done: Any = None
+        self._earlier_s: list[float] = []
         self._pairs: list[tuple[Any, Any]] = []
 
     def watch(self, loss: Tensor) -> None:
@@ -120,7 +142,17 @@ class SynchronizationClock:
 
     def waits_s(self) -> NDArray[np.float64]:
         """Time waited in each step, shape [steps]; call it when the device has done all."""
-        return np.array([self._wait_s(*pair) for pair in self._pairs], dtype=np.float64)
+        waits = [self._wait_s(*pair) for pair in self._pairs]
+        return np.array(self._earlier_s + waits, dtype=np.float64)
+
+    def state_dict(self) -> State:
+        """What was measured so far; as :meth:`waits_s`."""
+        return {"waits_s": torch.from_numpy(self.waits_s())}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from what another clock has measured."""
+        self._earlier_s = state["waits_s"].tolist()
+        self._pairs = []
 
     def _wait_s(self, own: Any, all_done: Any) -> float:  # noqa: ANN401 - seconds or events
         if self._alone:

@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.utils.data import Dataset
-
-from ddp_sweep.schema import Status
-from ddp_sweep.training.batch_steps import evaluation_step, is_weighted, training_step
-from ddp_sweep.training.batches import BatchPlan
+from ddp_sweep.training.checkpoints import Checkpoints, CheckpointStore
 from ddp_sweep.training.context import Progress, Stopped, TrialContext
-from ddp_sweep.training.evaluation import Evaluator
 from ddp_sweep.training.gradients import GradientStep
-from ddp_sweep.training.hardware import device_name
-from ddp_sweep.training.host_load import HostLoadMeter, usable_cores
+from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.integrity import DrawCounter
-from ddp_sweep.training.isolation import seed_everything
-from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.loop import train
-from ddp_sweep.training.memory import (
-    available_memory_bytes,
-    peak_memory_bytes,
-    reset_peak_memory,
-)
+from ddp_sweep.training.memory import PeakMemory
 from ddp_sweep.training.messages import RankReport, TrialRequest
-from ddp_sweep.training.model import build_model, wrap_model
-from ddp_sweep.training.optimization import LearningRate, build_optimizer
+from ddp_sweep.training.optimization import LearningRate
 from ddp_sweep.training.power import PowerMeter
-from ddp_sweep.training.probes import OverlapCounts, ProbeResults, TrialProbes
+from ddp_sweep.training.probes import OverlapCounts, TrialProbes
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.recording import StepRecorder
 from ddp_sweep.training.replicas import ReplicaChecks
 from ddp_sweep.training.snapshot import Snapshot
+from ddp_sweep.training.stopwatch import Stopwatch
 from ddp_sweep.training.timing import SynchronizationClock
-from ddp_sweep.workload import LanguageModel, WorkloadFactory, declared_metrics, directions
+from ddp_sweep.training.training_state import TrainingState
+from ddp_sweep.training.trial_parts import TrialParts
+from ddp_sweep.training.trial_report import BeforeTraining, Ending, rank_report
+from ddp_sweep.workload import WorkloadFactory, declared_metrics, directions
 
 __all__ = ["RankTrial"]
-
-_LARGEST_AUTO_EVALUATION_BATCH = 256
 
 
 class RankTrial:
@@ -58,6 +43,7 @@ class RankTrial:
         load_meter: Tells how busy others have kept the host since the trial before.
         emit_progress: Gets a dictionary now and then; must not block.
         overlaps: What earlier trials of this process have counted.
+        checkpoints: Where checkpoints go, and where one to go on from may be; None for none.
 
     Raises:
         WorkloadError: The workload returned something else than it should.
@@ -74,262 +60,159 @@ class RankTrial:
         load_meter: HostLoadMeter,
         emit_progress: Callable[[Progress], None],
         overlaps: OverlapCounts | None = None,
+        checkpoints: CheckpointStore | None = None,
     ) -> None:
-        self._began = time.perf_counter()
         self._request = request
-        self._trial = request.trial
-        self._settings = request.trial.training
         self._ranks = ranks
         self._emit = emit_progress
         self._node = node
         self._load_meter = load_meter
         self._overlaps = overlaps or OverlapCounts()
-        self._overlap: int | None = None
-        self._probed = ProbeResults()
-        self._other_load: float | None = None
-        self.seconds: dict[str, float] = {}
+        self._checkpoints = Checkpoints(checkpoints, ranks)
+        self._before = BeforeTraining()
+        self._watch = Stopwatch()
         self._emit({"stage": "building"})
-        reset_peak_memory(ranks.device)
-        with self._timed("build"):
-            self._build(factory)
-        self._build_peak_bytes = peak_memory_bytes(ranks.device)
-
-    def _build(self, factory: WorkloadFactory) -> None:
-        trial, device = self._trial, self._ranks.device
-        # Splits must not depend on the trial's seed, even where the workload forgot its own.
-        seed_everything(0)
-        workload = factory(**trial.workload_options)
-        train_data, validation_data = workload.build_data()
-        seed_everything(trial.seed)
-        model = build_model(workload, self._ranks, self._settings)
-        # Ranks draw different random numbers (dropout) from here on; rank 0 those of one worker.
-        seed_everything(trial.seed + 1_000_003 * self._ranks.rank)
-        self._workload, self._model = workload, model
-        self._data = (train_data, validation_data)
-        self._replicas = ReplicaChecks(model, self._ranks)
-        self._source = BatchSource(
-            train_data, workload, self._request.data, device, augmentation_seed=trial.seed
-        )
-        self._plan = BatchPlan.of(trial, len(self._source), self._ranks.rank)
-        self._optimizer = build_optimizer(workload, model, self._settings, trial.learning_rate)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._step = training_step(workload, device, self._settings.precision)
-        self._evaluator = self._build_evaluator(validation_data)
-
-    def _build_gradient_step(self) -> GradientStep:
-        return GradientStep(
-            wrap_model(self._model, self._ranks, self._settings),
-            self._step,
-            self._parameters,
-            self._ranks,
-            weighted=is_weighted(self._workload),
-        )
-
-    def _build_evaluator(self, validation_data: Dataset[Any]) -> Evaluator:
-        chosen = self._request.data.evaluation_batch_size
-        # Without gradients several times the training batch fits into the same memory.
-        automatic = min(_LARGEST_AUTO_EVALUATION_BATCH, 4 * self._trial.per_worker_batch_size)
-        return Evaluator(
-            self._model,
-            BatchSource(validation_data, self._workload, self._request.data, self._ranks.device),
-            evaluation_step(
-                self._workload,
-                self._ranks.device,
-                self._settings.precision,
-                self._request.quality.decision_threshold,
-            ),
-            self._workload.task,
-            batch_size=automatic if chosen == "auto" else chosen,
-            ranks=self._ranks,
-            metrics=declared_metrics(self._workload),
-            emit_progress=self._emit,
-        )
+        self._peak = PeakMemory(ranks.device)
+        with self._watch.timed("build"):
+            self._parts = TrialParts.build(request, factory, ranks, emit_progress)
+        self._replicas = ReplicaChecks(self._parts.model, ranks)
+        self._peak.note()
 
     def run(self) -> RankReport:
         """Probe, warm up, train and report."""
-        with closing(self._evaluator):
-            return self._run()
+        with closing(self._parts.evaluator):
+            gradient_step = self._get_ready()
+            training = self._training()
+            with self._watch.timed("restore"):
+                self._checkpoints.restore(training)
+            with self._watch.timed("collect_garbage"):
+                gc.collect()
+            # The copies that were made until here are ours, not the trial's.
+            self._peak.resume()
+            power = PowerMeter(self._ranks.device)
+            ending = self._train(training, gradient_step)
+            power.stop()
+            with self._watch.timed("report"):
+                return rank_report(
+                    self._parts,
+                    training,
+                    self._before,
+                    ending,
+                    ranks=self._ranks,
+                    node=self._node,
+                    has_probes=self._request.probes,
+                    power=power,
+                    remark=self._checkpoints.remark(),
+                    seconds=self._watch.seconds,
+                )
 
-    def _run(self) -> RankReport:
+    def _get_ready(self) -> GradientStep:
+        """Try everything out on a snapshot, which is put back at the end."""
+        parts, request, ranks = self._parts, self._request, self._ranks
         self._emit({"stage": "warming up"})
-        snapshot = Snapshot(self._model, self._optimizer)
-        with self._timed("probes"):
-            probes = self._probes() if self._request.probes else None
-            gradient_step = self._build_gradient_step()
+        snapshot = Snapshot(parts.model, parts.optimizer)
+        with self._watch.timed("probes"):
+            probes = self._probes() if request.probes else None
+            gradient_step = parts.gradient_step(request, ranks)
             if probes is not None:
-                self._probed = probes.finish(gradient_step)
+                self._before = replace(self._before, probed=probes.finish(gradient_step))
                 snapshot.restore()
                 del probes
-        with self._timed("overlap"):
+        with self._watch.timed("overlap"):
             self._count_overlap()
             snapshot.restore()
-        with self._timed("warm_up"):
+        with self._watch.timed("warm_up"):
             self._warm_up(gradient_step)
         # After the first steps, and what the training starts from.
         self._check_replicas()
         snapshot.restore()
         self._check_replicas()
-        del snapshot
-        self._other_load = self._ranks.largest(self._load_meter.take())
-        with self._timed("collect_garbage"):
-            gc.collect()
-        # The copies that the probes and the warm-up made are ours, not the trial's.
-        reset_peak_memory(self._ranks.device)
-        self._power = PowerMeter(self._ranks.device)
-        return self._train(gradient_step)
+        other_load = ranks.largest(self._load_meter.take())
+        self._before = replace(self._before, other_load=other_load)
+        return gradient_step
 
     def _probes(self) -> TrialProbes:
-        first = next(self._plan.steps())
-        return TrialProbes(self._trial, self._model, self._step, self._source, first, self._ranks)
+        parts = self._parts
+        first = next(parts.plan.steps())
+        return TrialProbes(
+            self._request.trial, parts.model, parts.step, parts.source, first, self._ranks
+        )
 
     def _count_overlap(self) -> None:
         """Once for each data set, not for each trial."""
         if self._request.probes:
-            options = dict(self._trial.workload_options)
-            self._overlap = self._overlaps.of(options, *self._data, self._ranks)
+            options = dict(self._request.trial.workload_options)
+            count = self._overlaps.of(options, *self._parts.data, self._ranks)
+            self._before = replace(self._before, train_val_overlap=count)
 
-    def _check_replicas(self, *, with_buffers: bool = False) -> None:
+    def _check_replicas(self) -> None:
         if self._request.probes:
-            with self._timed("replicas"):
-                self._replicas.check(with_buffers=with_buffers)
+            with self._watch.timed("replicas"):
+                self._replicas.check()
 
     def _warm_up(self, gradient_step: GradientStep) -> None:
         """Run every shape of the trial once, that of the largest batch twice.
 
         The second time DDP has its final buckets; the restored optimizer has no state again.
         """
-        shapes = self._plan.distinct_shapes()
+        parts = self._parts
+        shapes = parts.plan.distinct_shapes()
         for step in [shapes[0], *shapes]:
-            self._optimizer.zero_grad()
-            gradient_step.run(step, (self._source.fetch(*draw) for draw in step.draws()))
-            self._optimizer.step()
+            parts.optimizer.zero_grad()
+            gradient_step.run(step, (parts.source.fetch(*draw) for draw in step.draws()))
+            parts.optimizer.step()
 
-    def _train(self, gradient_step: GradientStep) -> RankReport:
-        request, settings = self._request, self._settings
-        timeout = request.trial_timeout_s
-        context = TrialContext(
-            self._ranks,
-            self._evaluator,
-            StepRecorder(settings.record_every, self._ranks.device),
-            budget=self._plan.budget,
-            evaluations=settings.evaluations,
-            target=dict(request.quality.target),
-            declared=directions(declared_metrics(self._workload)),
-            deadline=None if timeout is None else self._began + timeout,
-            emit_progress=self._emit,
+    def _training(self) -> TrainingState:
+        """The state of a training that has not begun."""
+        request, parts, ranks = self._request, self._parts, self._ranks
+        settings = request.trial.training
+        return TrainingState(
+            model=parts.model,
+            optimizer=parts.optimizer,
+            rate=LearningRate(
+                parts.workload,
+                parts.optimizer,
+                settings,
+                warmup_fraction=request.trial.warmup_fraction,
+                total_steps=parts.plan.total_steps,
+            ),
+            context=TrialContext(
+                ranks,
+                parts.evaluator,
+                StepRecorder(settings.record_every, ranks.device),
+                budget=parts.plan.budget,
+                evaluations=settings.evaluations,
+                target=dict(request.quality.target),
+                declared=directions(declared_metrics(parts.workload)),
+                timeout_s=request.trial_timeout_s,
+                emit_progress=self._emit,
+                wants_checkpoint=self._checkpoints.wanted,
+            ),
+            draws=DrawCounter(parts.plan.num_samples, ranks),
+            replicas=self._replicas,
+            peak=self._peak,
+            synchronization=SynchronizationClock(ranks) if request.probes else None,
         )
-        rate = LearningRate(
-            self._workload,
-            self._optimizer,
-            settings,
-            warmup_fraction=self._trial.warmup_fraction,
-            total_steps=self._plan.total_steps,
-        )
-        draws = DrawCounter(self._plan.num_samples, self._ranks)
-        synchronization = SynchronizationClock(self._ranks) if request.probes else None
-        status, detail = Status.SUCCEEDED, None
+
+    def _train(self, training: TrainingState, gradient_step: GradientStep) -> Ending:
+        def save() -> None:
+            # A difference that restoring would mend without a word.
+            self._check_replicas()
+            with self._watch.timed("checkpoints"):
+                self._checkpoints.take(training)
+
+        self._checkpoints.begin()
         try:
             train(
-                context,
-                self._plan,
-                self._source,
+                training,
+                self._parts.plan,
+                self._parts.source,
                 gradient_step,
-                self._optimizer,
-                rate,
-                draws,
-                parameters=self._parameters,
-                max_gradient_norm=settings.max_gradient_norm,
-                synchronization=synchronization,
+                parameters=self._parts.parameters,
+                max_gradient_norm=self._request.trial.training.max_gradient_norm,
+                save=save,
             )
         except Stopped as stopped:
-            status, detail = stopped.status, stopped.detail
-            context.clock.stop()
-        self._power.stop()
-        with self._timed("report"):
-            epochs, rest = divmod(context.samples, self._plan.num_samples)
-            draws.close(epochs + (rest > 0), complete=rest == 0)
-            waits_s = None if synchronization is None else synchronization.waits_s()
-            return self._report(context, draws, status, detail, waits_s)
-
-    def _report(
-        self,
-        context: TrialContext,
-        draws: DrawCounter,
-        status: Status,
-        detail: str | None,
-        waits_s: NDArray[np.float64] | None,
-    ) -> RankReport:
-        ranks, device = self._ranks, self._ranks.device
-        times = context.clock.step_times_s()
-        own_weight = context.losses.own_weight
-        least = ranks.smallest(own_weight)
-        imbalance = ranks.largest(own_weight) / least if least > 0 else None
-        self._check_replicas(with_buffers=True)
-        own_times = None if waits_s is None else times - waits_s[: len(times)]
-        throttled = self._power.detail(ranks)
-        return RankReport(
-            rank=ranks.rank,
-            node=self._node,
-            status=status,
-            status_detail=detail or self._replicas.detail or throttled,
-            epochs=context.samples / self._plan.num_samples,
-            optimizer_steps=context.steps,
-            samples=context.samples,
-            tokens=self._tokens(context),
-            train_time_s=context.clock.train_time_s,
-            eval_time_s=sum(e.eval_time_s for e in context.evaluations),
-            time_to_target_s=context.time_to_target_s,
-            samples_to_target=context.samples_to_target,
-            step_time_median_s=float(np.median(times)),
-            step_time_p95_s=float(np.quantile(times, 0.95)),
-            data_wait_s=sum(context.clock.data_wait_s),
-            own_step_time_median_s=_median(own_times),
-            exposed_communication_s=self._probed.exposed_communication_s,
-            peak_memory_bytes=self._peak_memory_bytes(),
-            device_memory_bytes=available_memory_bytes(device),
-            energy_wh=self._power.energy_wh,
-            evaluations=tuple(context.evaluations) if ranks.rank == 0 else (),
-            best_epoch=context.best_epoch,
-            steps=context.recorder.record(
-                context.losses, times, context.clock.data_wait_s, waits_s
-            ),
-            eval_samples=context.eval_samples,
-            expected_eval_samples=self._evaluator.num_samples,
-            traces_comparable=self._probed.traces_comparable,
-            gradient_error=self._probed.gradient_error,
-            replica_divergence=self._replicas.divergence if self._request.probes else None,
-            train_val_overlap=self._overlap,
-            duplicate_samples=draws.duplicates,
-            batch_imbalance=imbalance,
-            other_load=self._other_load,
-            device_type=device.type,
-            device_name=device_name(device),
-            physical_cores=usable_cores(),
-            threads=torch.get_num_threads(),
-            torch_version=torch.__version__,
-            seconds=self.seconds,
-        )
-
-    def _tokens(self, context: TrialContext) -> int | None:
-        """Tokens that counted, of all ranks: what a language model's losses are weighed by."""
-        is_language = isinstance(self._workload.task, LanguageModel)
-        return round(sum(context.losses.weights)) if is_language else None
-
-    def _peak_memory_bytes(self) -> int | None:
-        """Peak of set-up, training and evaluation; None where it cannot be read."""
-        peaks = (self._build_peak_bytes, peak_memory_bytes(self._ranks.device))
-        return max((peak for peak in peaks if peak is not None), default=None)
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        spent = time.perf_counter() - began
-        self.seconds[part] = self.seconds.get(part, 0.0) + spent
-
-
-def _median(values: NDArray[np.float64] | None) -> float | None:
-    """None where nothing is known."""
-    if values is None or np.isnan(values).all():
-        return None
-    return float(np.nanmedian(values))
+            training.context.clock.stop()
+            return Ending(status=stopped.status, detail=stopped.detail)
+        return Ending()

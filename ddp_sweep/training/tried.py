@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from platformdirs import user_cache_path
 from ddp_sweep.plan import Trial
 from ddp_sweep.plan.configuration import digest
 from ddp_sweep.plan.estimate import MeasuredSpeed
+from ddp_sweep.results.whole_files import write_whole
 from ddp_sweep.training.messages import RankReport
 
 __all__ = ["SpeedMemory", "TensorFacts", "Tryout"]
@@ -110,11 +110,10 @@ class SpeedMemory:
         size = speed.per_worker_batch_size
         speeds = [one for one in self.recall(trial) if one.per_worker_batch_size != size]
         file = self._file(trial)
-        partial = file.with_name(f"{file.name}.{os.getpid()}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps([asdict(one) for one in [*speeds, speed]], indent=1))
-            partial.replace(file)
+            text = json.dumps([asdict(one) for one in [*speeds, speed]], indent=1)
+            write_whole(file, text, durable=False)
         except OSError:
             return
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import canonical_json
+from ddp_sweep.training.checkpoints import CheckpointStore
 from ddp_sweep.training.context import Progress
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.isolation import ProcessState
@@ -87,8 +88,12 @@ class Worker:
         self._first = True
         self._keep_what_is_loaded()
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, checkpoints: CheckpointStore | None = None) -> RankReport:
         """Run one attempt on this rank, which must be among the ranks of the trial.
+
+        Args:
+            request: What to do.
+            checkpoints: Where checkpoints go, and where one to go on from may be; None for none.
 
         Raises:
             Exception: The workload's own errors; see :meth:`describe_failure`.
@@ -107,6 +112,7 @@ class Worker:
             load_meter=self._load_meter,
             emit_progress=lambda progress: self._emit(identity | progress),
             overlaps=self._overlaps,
+            checkpoints=checkpoints,
         )
         report = trial.run()
         del trial

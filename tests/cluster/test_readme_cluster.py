@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,8 +61,9 @@ def test_the_cluster_section_works_as_it_is_written(nodes: RayNodes) -> None:
 
     started = typed(nodes, HEAD, head, home="head")
     assert started.code == 0, started
-    token = started.out.split()[0]
-    assert len(token) >= 32, started
+    printed = re.match(r"[0-9a-f]{64}", started.out)
+    assert printed is not None, started
+    token = printed.group()
     joined = typed(nodes, OTHER, filled(other), home="other")
     assert joined.code == 0, joined
 

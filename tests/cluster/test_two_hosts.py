@@ -105,7 +105,7 @@ def test_a_host_lost_in_the_middle_costs_its_trials_and_no_others(
     nodes: RayNodes, tmp_path: Path
 ) -> None:
     folder, said, printed = tmp_path / "results", tmp_path / "said", tmp_path / "printed"
-    long = {"training.epochs": 3, "seeds": 2, "resources.start_timeout_s": 60}
+    long = {"training.epochs": 8, "seeds": 2, "resources.start_timeout_s": 60}
     words = run_words(nodes, folder, **long)
     with said.open("w") as err, printed.open("w") as out:
         process = nodes.start(HEAD, [*words, "--progress", "json"], to=(out, err))

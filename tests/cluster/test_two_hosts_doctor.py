@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,25 @@ def another_package(nodes: RayNodes, tmp_path: Path) -> Iterator[None]:
         yield
     finally:
         nodes.hosts.unmount(OTHER, PACKAGE)
+
+
+@contextmanager
+def no_package(nodes: RayNodes) -> Iterator[None]:
+    """The second host has no version of this package, wherever one may be installed."""
+    look = "import importlib.util as u; print(getattr(u.find_spec('ddp_sweep'), 'origin', None))"
+    hidden: list[Path] = []
+    try:
+        while True:
+            found = nodes.run(OTHER, [sys.executable, "-c", look], folder=nodes.scratch)
+            assert found.code == 0 and len(hidden) < 5, found
+            if found.out.strip() == "None":
+                break
+            hidden.append(Path(found.out.strip()).parent)
+            nodes.hosts.mount_empty(OTHER, hidden[-1])
+        yield
+    finally:
+        for folder in hidden:
+            nodes.hosts.unmount(OTHER, folder)
 
 
 def test_where_nothing_is_wrong_the_doctor_says_so(nodes: RayNodes, tmp_path: Path) -> None:
@@ -125,11 +145,8 @@ def test_another_version_and_a_folder_that_cannot_be_written_are_named(
 def test_a_node_without_the_package_is_named_and_not_tripped_over(
     nodes: RayNodes, tmp_path: Path
 ) -> None:
-    nodes.hosts.mount_empty(OTHER, PACKAGE)
-    try:
+    with no_package(nodes):
         ended = doctor(nodes, "--output", tmp_path, "--format", "json")
-    finally:
-        nodes.hosts.unmount(OTHER, PACKAGE)
 
     assert ended.code == 1, ended
     facts = facts_of(ended)

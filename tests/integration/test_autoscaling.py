@@ -17,6 +17,7 @@ import psutil
 import pytest
 import ray
 from fake_ranks import run, sweep_over
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from ddp_sweep.cluster.connection.capacity import connect
 from ddp_sweep.cluster.connection.environment import quiet_driver
@@ -46,9 +47,22 @@ def autoscaler_file(address: str) -> dict[str, Any]:
         "provider": {
             "type": "fake_multinode",
             "gcs_address": address,
-            "head_node_id": "f" * 51 + "00000",
+            # All nodes share the address of this machine.
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
         },
-        "auth": {},
+        # What `ray up` fills in before the file reaches the head node.
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{
+            name: []
+            for name in (
+                *("cluster_synced_files", "initialization_commands", "setup_commands"),
+                *("head_setup_commands", "worker_setup_commands", "rsync_exclude"),
+                *("head_start_ray_commands", "worker_start_ray_commands", "rsync_filter"),
+            )
+        },
+        "file_mounts_sync_continuously": False,
         "head_node_type": "ray.head.default",
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -95,6 +109,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = os.environ | {
         "RAY_FAKE_CLUSTER": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         "RAY_AUTH_MODE": "disabled",
     }
     os.environ["RAY_AUTH_MODE"] = "disabled"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from ddp_sweep.cluster.driver.agenda import Additions
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.plan import Trial, build_plan
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import TRIALS, Status
 from ddp_sweep.spec import SweepSpec, load_spec
 
@@ -109,7 +111,7 @@ def test_every_verb_has_help(cli: Cli) -> None:
     asked, unasked = cli("--help"), cli()
 
     assert (asked.code, unasked.code) == (0, 2)
-    for verb in ("validate", "plan", "run", "status", "rank"):
+    for verb in ("validate", "plan", "run", "status", "logs", "rank"):
         assert verb in asked.out
         assert cli(verb, "--help").code == 0
 
@@ -447,7 +449,7 @@ def test_run_without_a_cluster_exits_with_3(
     assert not run_calls
 
 
-@pytest.mark.parametrize("verb", ["validate", "rank", "status"])
+@pytest.mark.parametrize("verb", ["validate", "rank", "status", "logs"])
 def test_light_verbs_import_neither_torch_nor_ray(
     verb: str, results: ResultsFolder, sweep: Path
 ) -> None:
@@ -462,6 +464,7 @@ def test_light_verbs_import_neither_torch_nor_ray(
         "assert not heavy, heavy\n"
     )
     argument = sweep if verb == "validate" else results.path
+    TrialLogs(results.logs).begin("a", 1, "1 worker x 64, seed 0", datetime.now(UTC))
     finished = subprocess.run(
         [sys.executable, "-c", script, verb, str(argument)],
         cwd=ROOT,

@@ -23,6 +23,7 @@ from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import (
     Connecting,
     Event,
+    LastOutput,
     Notice,
     Observer,
     Stopping,
@@ -36,6 +37,7 @@ from ddp_sweep.results import ResultsFolder, load_results
 from ddp_sweep.schema import Status
 
 TRIALS = grid((1, 2), (64,), seeds=3)
+LAST = LastOutput(lines=("epoch 3 \x1b[5A[red]",), command="ddp-sweep logs results/digits w1b64s")
 CELLS = [
     Cell(world_size=1, batch=64, seconds=10),
     Cell(world_size=2, batch=64, seconds=6),
@@ -65,7 +67,7 @@ def story(folder: Path) -> list[Event]:
         WorkersStarting(pending=6),
         began(first),
         heard(first, training()),
-        ended(first, again=True, status="worker_died", seconds=None),
+        replace(ended(first, again=True, status="worker_died", seconds=None), output=LAST),
         began(first, 2),
         heard(first, training(train_loss=math.nan)),
         ended(first),
@@ -119,6 +121,8 @@ def test_lines_carry_what_happened(results: ResultsFolder) -> None:
 
     assert (retried["again"], retried["done"], retried["wall_time_s"]) == (True, 0, None)
     assert (again["trial"]["attempt"], again["done"], again["planned"]) == (2, 1, 6)
+    assert (retried["last_lines"], retried["logs_command"]) == (list(LAST.lines), LAST.command)
+    assert (again["last_lines"], again["logs_command"]) == ([], None)
     assert diverged["status"] == "diverged"
     assert diverged["status_detail"] == "training loss is nan at step 3"
     first, second = [line for line in lines if line["event"] == "trial_progress"]
@@ -218,6 +222,10 @@ def test_the_terminal_view_follows_a_sweep_and_leaves_the_terminal_as_it_was(
     assert text.count("one more round") == 1
     plain = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split())
     assert "training loss is nan at step 3" in plain
+    # Once above the view, as it was printed, and nothing of it steers the terminal.
+    assert plain.count("| epoch 3 [red]") == 1
+    assert text.count(LAST.command) == 1
+    assert "\x1b[5A" not in text
     assert "in front" in text
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert text.count(hide) == text.count(show) == 1

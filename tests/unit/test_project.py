@@ -23,7 +23,7 @@ LAYERS = [
     {"reporter", "analysis", "training", "live", "checkup"},
     {"plan", "results", "workload"},
     {"spec", "schema"},
-    {"errors"},
+    {"errors", "shown_text"},
 ]
 # What the ranks hand to the reporter is plain data; it stands beside the code that measures it.
 SIDEWAYS = {("ddp_sweep.reporter", "ddp_sweep.training.messages")}

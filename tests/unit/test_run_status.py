@@ -11,11 +11,11 @@ from live_events import Clock, began, ended, followed, grid, heard, plan_event, 
 from rich.console import Console
 from trials_frame import Cell, rows, write_folder
 
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.live import Event, SweepEnded
 from ddp_sweep.live.record import write_plan, write_record
 from ddp_sweep.report.run_status import print_status, run_status
 from ddp_sweep.results import ResultsFolder, load_results
+from ddp_sweep.results.lock import locked
 
 TRIALS = grid((1, 2), (64,), seeds=4)
 COMMAND = "ddp-sweep run digits.yaml --output results/digits"
@@ -82,6 +82,18 @@ def test_after_a_crash_nothing_runs_and_how_to_go_on(folder: ResultsFolder) -> N
     assert "the last run broke off about 10 s ago, without having been stopped" in text
     assert f"To go on: {COMMAND}" in text
     assert "4 left to run; predicted to take 48 s." in text
+
+
+def test_an_attempt_that_its_run_did_not_end_is_counted(folder: ResultsFolder) -> None:
+    folder.attempts.mkdir()
+    ended_already = folder.attempt_record("w1b64s0", 1)
+    ended_already.write_text("{}")
+    folder.attempt_record("w1b64s2", 1).write_text("{}")
+    with locked(folder):
+        assert run_status(load_results(folder.path), NOW).broken_off == 0
+    status = run_status(load_results(folder.path), NOW)
+    assert status.to_json()["broken_off"] == status.broken_off == 1
+    assert "1 attempt broke off with its run; the next run writes it down" in printed(folder)
 
 
 def test_after_an_interruption_it_says_how_to_go_on(folder: ResultsFolder) -> None:

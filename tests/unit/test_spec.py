@@ -336,7 +336,6 @@ BROKEN_RULES = [
     ({"quality/margins/accuracy": 1}, "0.01 is one percentage point"),
     ({"quality/floors/accuracy[1]": 0.5}, 'is written "recall[1]"'),
     ({"quality/floors/val_loss": 0.5}, "better when lower"),
-    ({"resources/checkpoint_every_s": 60}, "does not write checkpoints yet"),
     ({"sweep/world_size": [1, 2, 1]}, "received 1 twice"),
     ({"sweep/learning_rate": [1, 1.0]}, "received 1.0 twice"),
     ({"sweep/ddp": [{}, {"static_graph": False}]}, "twice"),

@@ -96,9 +96,10 @@ def open_source(
 
 def _from_results(results: Results, selection: Selection) -> Source:
     if results.trials.empty:
+        left_out = "".join(f"\n{problem}" for problem in results.problems[:3])
         raise ResultsError(
             f"no trial in {results.folder.path} has ended yet; "
-            "`ddp-sweep run` with the sweep file writes them there"
+            f"`ddp-sweep run` with the sweep file writes them there{left_out}"
         )
     if selection.columns:
         raise TableError(

@@ -42,6 +42,8 @@ def cluster_variables(*, start_timeout_s: float) -> dict[str, str]:
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout_s + 30),
         # 30 s otherwise, in which a hung process group is waited for.
         "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "3",
+        # Otherwise what a workload prints is printed once more, as a message of Ray's to stderr.
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         # Each of these is work beside the trials that are timed, and we use none of it.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_METRICS_ENABLED": "0",

@@ -52,7 +52,7 @@ def _exchange(backend: str, node_ids: Sequence[str], say: Callable[[str], None])
         _, missing = ray.wait(points, num_returns=count, timeout=_START_S)
         if missing:
             return ExchangeFacts(**facts, failed_because=_not_started(len(missing), backend))
-        meeting_point = ray.get(points[0])
+        meeting_point = ray.get(points)[0]
         calls = [
             actor.exchange.remote(rank, count, meeting_point, backend, _MEETING_S)
             for rank, actor in enumerate(actors)

@@ -1,27 +1,17 @@
-"""What a results folder already holds, and who may write to it."""
+"""What a results folder already holds."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 import pyarrow.parquet as pq
 
-from ddp_sweep.errors import FolderInUseError, ResultsError
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
 from ddp_sweep.results import Results, ResultsFolder
 from ddp_sweep.schema import Status, is_transient
 
-__all__ = ["Ledger", "Recorded", "attempt_recorded", "locked"]
-
-_PAUSES_S = (0.05, 0.1, 0.2)
-"""Between tries to get the lock."""
+__all__ = ["Ledger", "Recorded", "attempt_recorded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,46 +112,3 @@ def attempt_recorded(folder: ResultsFolder, trial_id: str, attempt: int) -> Reco
         status_detail=row["status_detail"],
         began=row["started_at"] is not None,
     )
-
-
-def _taken(file: IO[str]) -> bool:
-    """Whether the lock could be taken; another run keeps it, ``status`` holds it for a moment."""
-    for pause_s in (*_PAUSES_S, None):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if pause_s is not None:
-                time.sleep(pause_s)
-        else:
-            return True
-    return False
-
-
-@contextmanager
-def locked(folder: ResultsFolder) -> Iterator[None]:
-    """Make the folder if need be, and keep other runs out of it.
-
-    The lock is the process's, so one that died holds none.
-
-    Raises:
-        FolderInUseError: Another run is writing to the folder.
-        ResultsError: The folder cannot be made or written to.
-    """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        file = folder.lock_file.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(
-            f"cannot write to {folder.path}: {error.strerror}; choose another folder with --output"
-        ) from error
-    with file:
-        if not _taken(file):
-            file.seek(0)
-            raise FolderInUseError(
-                f"another run is writing to {folder.path} ({file.read().strip()}); wait for its "
-                "end, or choose another folder with --output"
-            )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield

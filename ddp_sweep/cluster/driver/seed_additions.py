@@ -12,7 +12,7 @@ from dataclasses import replace
 from ddp_sweep.analysis import RankedConfiguration, Ranking, RecommendationStatus, Verdict
 from ddp_sweep.errors import MoreSeedsError, ResultsError
 from ddp_sweep.results import Results, SeedAddition, SeedPurpose
-from ddp_sweep.results.whole_files import write_whole, yaml_text
+from ddp_sweep.results.whole_files import write_whole, writing, yaml_text
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import SweepSpec
 
@@ -28,7 +28,8 @@ class SeedBook:
         session_id: Of this session.
 
     Raises:
-        ResultsError: There is a record that could not be read, or none can be written.
+        ResultsError: There is a record that could not be read.
+        WriteError: None can be written.
     """
 
     def __init__(self, results: Results, spec: SweepSpec, session_id: str) -> None:
@@ -60,13 +61,8 @@ class SeedBook:
     def add(self, addition: SeedAddition) -> None:
         """Write an addition down; only then may its trials run."""
         self.additions = (*self.additions, replace(addition, session_id=self._session_id))
-        try:
+        with writing(self._file):
             write_whole(self._file, yaml_text([_entry(one) for one in self.additions]))
-        except OSError as error:
-            raise ResultsError(
-                f"cannot write {self._file}: {error.strerror or error}; free the disk or choose "
-                "another folder with --output"
-            ) from error
 
 
 def _entry(addition: SeedAddition) -> dict[str, object]:

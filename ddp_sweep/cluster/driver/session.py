@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +18,18 @@ from ddp_sweep.cluster.connection.capacity import (
 from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.cluster.connection.growth import alive_nodes
 from ddp_sweep.cluster.driver.agenda import Confirmation
+from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
-from ddp_sweep.errors import CapacityError
+from ddp_sweep.errors import CapacityError, RecordedError
 from ddp_sweep.live import (
     Connecting,
     Notice,
@@ -38,6 +42,8 @@ from ddp_sweep.live import (
 from ddp_sweep.plan import Plan, Trial, waves
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import Holder
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
 from ddp_sweep.spec import Json, SweepSpec, canonical_json
 from ddp_sweep.training.messages import TrialRequest, WorkerSetup
@@ -67,6 +73,10 @@ class Session:
     ran: int = 0
     plan: Plan | None = None
     schedule: Schedule | None = None
+    logs: LogKeeper | None = None
+
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.folder, self.reporter)
 
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
@@ -78,10 +88,16 @@ class Session:
         except KeyboardInterrupt:
             interrupted = True
         finally:  # `status` tells a run that gave up from one that was killed
-            # Only now that the workers are gone can no result come any more.
-            for assignment in () if self.schedule is None else self.schedule.running:
-                self._recover(assignment, Status.INTERRUPTED, "the run was interrupted")
-            self.feed.tell(SweepEnded(interrupted=interrupted))
+            try:
+                # Only now that the workers are gone can no result come any more.
+                for assignment in () if self.schedule is None else self.schedule.running:
+                    ended = self._recover(
+                        assignment, Status.INTERRUPTED, "the run was interrupted"
+                    )
+                    if self.logs is not None:
+                        self.logs.end(assignment, ended)
+            finally:
+                self.feed.tell(SweepEnded(interrupted=interrupted))
         return interrupted
 
     def _run_on(self, cluster: ClusterConnection) -> bool:
@@ -89,9 +105,12 @@ class Session:
         if self._run_those(Ledger.pending, cluster, only_failed=self.only_failed):
             return True
         assert self.plan is not None
-        if self.stopping or Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
+        if Ledger(self.folder.read(("trials",))).unfinished(self.plan.trials):
             return False
         confirming = self.confirm()
+        if self.stopping:  # the next run begins with what was added
+            self.plan = self.plan_for(cluster.capacity)
+            return confirming.due
         if confirming.said is not None:
             self.feed.tell(Notice(text=confirming.said))
         # Not what was lost for good: it has had its attempts in this session.
@@ -110,12 +129,13 @@ class Session:
         for infeasible in ledger.newly_infeasible(plan.infeasible):
             attempt = ledger.attempts_made.get(infeasible.trial_id, 0) + 1
             self.reporter.commit_infeasible(infeasible, datetime.now(UTC), attempt)
+        self._discard_checkpoints(ledger)
         pending = choose(ledger, plan.trials)
-        self.feed.tell_and_wait(
-            plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
-        )
+        planned = plan_of(self.spec, plan, pending, results.trials, cluster.capacity)
+        self.feed.tell_and_wait(planned)
         if not pending:
             return False
+        self.logs = LogKeeper.of(self.folder, planned.trials)
         parts = waves(pending, self.spec.resources.placement, cluster.capacity)
         for number, wave in enumerate(parts, start=1):
             schedule = self.schedule = Schedule(
@@ -158,6 +178,8 @@ class Session:
         pending: tuple[Trial, ...],
         cluster: ClusterConnection,
     ) -> bool:
+        logs = self.logs
+        assert logs is not None
         interrupted = False
 
         def drain() -> None:
@@ -168,12 +190,19 @@ class Session:
 
         def on_start(assignment: Assignment) -> None:
             trial_id, attempt = assignment.trial.trial_id, assignment.attempt
+            self._attempts.begin(assignment.trial, attempt)
+            logs.begin(assignment)
             self.feed.tell(TrialStarted(trial_id=trial_id, attempt=attempt))
 
         def on_end(assignment: Assignment, ended: Ended, again: bool) -> None:
             self.ran += 1
+            if ended.commit_error is None:
+                self._attempts.end(assignment.trial.trial_id, assignment.attempt)
             attempt = attempt_of(assignment, ended, datetime.now(UTC))
-            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again))
+            if not (again or attempt.to_rerun):
+                self._shelf.discard(assignment.trial.trial_id)
+            output = logs.end(assignment, ended)
+            self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
         searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
         with (
@@ -189,6 +218,17 @@ class Session:
             raise searcher.fatal
         return interrupted and schedule.remaining > 0
 
+    @property
+    def _shelf(self) -> CheckpointShelf:
+        return CheckpointShelf(self.folder, self.reporter.facts.code_version)
+
+    def _discard_checkpoints(self, ledger: Ledger) -> None:
+        """Remove those of trials that have their result: a driver may have died in between."""
+        for trial_id in self._shelf.trials():
+            last = ledger.last(trial_id)
+            if last is not None and not last.to_rerun:
+                self._shelf.discard(trial_id)
+
     def _recover(
         self,
         assignment: Assignment,
@@ -197,23 +237,22 @@ class Session:
     ) -> Ended:
         """How an attempt ended that no result came of; writes its row where there is none."""
         trial, attempt = assignment.trial, assignment.attempt
-        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
-        if recorded is not None:
-            return Ended(
-                status=recorded.status,
-                status_detail=recorded.status_detail,
-                began=recorded.began,
-            )
-        self.reporter.commit(
-            AttemptResult(
-                trial=trial,
-                attempt=attempt,
-                status=status,
-                status_detail=detail,
-                finished_at=datetime.now(UTC),
-            )
+        lost = AttemptResult(
+            trial=trial,
+            attempt=attempt,
+            status=status,
+            status_detail=detail,
+            finished_at=datetime.now(UTC),
         )
-        return Ended(status=status, status_detail=detail)
+        if attempt_recorded(self.folder, trial.trial_id, attempt) is None:
+            with suppress(RecordedError):  # its workers were on their way out, and had a row left
+                self.reporter.commit(lost)
+        self._attempts.end(trial.trial_id, attempt)
+        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
+        assert recorded is not None
+        return Ended(
+            status=recorded.status, status_detail=recorded.status_detail, began=recorded.began
+        )
 
     def _blueprint(
         self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path
@@ -232,6 +271,7 @@ class Session:
                 quality=spec.quality,
                 probes=spec.probes,
                 trial_timeout_s=spec.resources.trial_timeout_s,
+                checkpoint_every_s=spec.resources.checkpoint_every_s,
             )
             for trial in pending
         )
@@ -252,8 +292,11 @@ class Session:
             stall_timeout_s=spec.resources.stall_timeout_s,
             growth=cluster.growth,
             storage=scratch,
+            logs=TrialLogs(self.folder.logs),
+            checkpoints=None if spec.resources.checkpoint_every_s is None else self._shelf,
         )
-        return LaneBlueprint(requests=requests, gang=gang, commit=self.reporter.commit)
+        commit = CommitForDriver(self.reporter, Holder.myself())
+        return LaneBlueprint(requests=requests, gang=gang, commit=commit)
 
 
 def _each_once(options: Iterable[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:

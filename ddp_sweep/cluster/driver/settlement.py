@@ -8,12 +8,12 @@ from typing import Any
 from ddp_sweep.errors import DdpSweepError, ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.results import Results, ResultsFolder
-from ddp_sweep.results.whole_files import write_whole
+from ddp_sweep.results.whole_files import write_whole, writing
 from ddp_sweep.spec import SweepSpec, parse_spec
 
 __all__ = ["refuse_other_code", "settle_spec"]
 
-_MAY_CHANGE = ("quality.confirm_seeds",)
+_MAY_CHANGE = ("quality.confirm_seeds", "resources.checkpoint_every_s")
 """Settings that no measurement and no judgement of what is there depends on."""
 _OTHER_FOLDER = "Take these changes back, or give another folder with --output (in Python output=)"
 
@@ -29,6 +29,7 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
     Raises:
         ResultsError: There are trials, and the sweep file beside them cannot be read.
         SpecChangedError: It differs in something else; the message names each setting.
+        WriteError: It cannot be written.
     """
     known = folder.read(("trials",))
     if known.spec is None and folder.spec_file.exists() and not known.trials.empty:
@@ -37,7 +38,7 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
             "common; mend it from a backup, or give another folder with --output"
         )
     if known.spec is None or known.trials.empty:
-        write_whole(folder.spec_file, spec.to_yaml())
+        _write_spec(folder, spec)
         return
     differences = dict(_differences(known.spec, spec.to_mapping()))
     refused = {key: line for key, line in differences.items() if key not in _MAY_CHANGE}
@@ -49,6 +50,11 @@ def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False)
             f"{folder.path} was made by another sweep file:\n{listed}\n{_ways_on(refused, extend)}"
         )
     if differences:
+        _write_spec(folder, spec)
+
+
+def _write_spec(folder: ResultsFolder, spec: SweepSpec) -> None:
+    with writing(folder.spec_file):
         write_whole(folder.spec_file, spec.to_yaml())
 
 

@@ -7,6 +7,7 @@ what next, a lane runs it, the reporter writes it.
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,9 @@ from ddp_sweep.cluster.driver.agenda import (
     nothing_ran,
     require_results,
 )
+from ddp_sweep.cluster.driver.attempts import Attempts
 from ddp_sweep.cluster.driver.feed import Feed
-from ddp_sweep.cluster.driver.ledger import Ledger, locked
+from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.progress import Progress, observer_for, summary
 from ddp_sweep.cluster.driver.seed_additions import SeedBook
 from ddp_sweep.cluster.driver.session import Session
@@ -36,8 +38,11 @@ from ddp_sweep.errors import CapacityError, DdpSweepError
 from ddp_sweep.live import Observer
 from ddp_sweep.plan import MoreSeeds, Plan, build_plan
 from ddp_sweep.reporter import Reporter, SweepFacts
-from ddp_sweep.results import ResultsFolder
-from ddp_sweep.schema import Status
+from ddp_sweep.results import ResultsFolder, ResultsWarning, local_path
+from ddp_sweep.results.lock import locked
+from ddp_sweep.results.quarantine import quarantine_curves, quarantine_rows
+from ddp_sweep.results.whole_files import remove_leftovers, writing
+from ddp_sweep.schema import TABLES, Status
 from ddp_sweep.spec import Json, SweepSpec
 from ddp_sweep.training.inspection import Inspected, directions_of_all
 from ddp_sweep.training.worker import Worker
@@ -108,10 +113,11 @@ def run_sweep(
         CapacityError: No cluster, or its workers cannot be started.
         FolderInUseError: Another run is writing to the folder.
         MoreSeedsError: Seeds cannot be added to the folder as it is.
-        ResultsError: The folder cannot be written to.
+        ResultsError: The folder is no local folder, cannot be made or written to, or is not ours.
         SpecChangedError: The folder was made by another sweep file or by other code.
         SpecError: The sweep file asks for what the workload or this version lacks.
         WorkloadError: The workload cannot be loaded or returns the wrong thing.
+        WriteError: The disk became full, or the folder could not be written to any more.
     """
     asked = additions or Additions()
     factory = workload or load_workload(spec.workload, spec.base_dir)
@@ -119,15 +125,18 @@ def run_sweep(
     plan_for = _planner(spec, inspected)
     plan_for(None, ())  # a workload that cannot work is found before the folder is touched
     sent = worker_factory or (Worker if workload is None else SentWorkload.of(workload))
-    folder = ResultsFolder(Path(output).absolute())
+    folder = ResultsFolder(local_path(output).absolute())
     require_results(folder, asked, resume_command)
+    facts = _facts(spec, factory)
+    reporter = Reporter(folder, facts, directions_of_all(inspected.all))
     with locked(folder):
+        _tidy(folder, reporter)
         results = folder.read(("trials",))
-        facts = _facts(spec, factory)
         refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
         settle_spec(folder, spec, extend=asked.extend)
         if results.trials.empty:  # seeds of a sweep file that was changed before its first trial
-            folder.seeds_file.unlink(missing_ok=True)
+            with writing(folder.seeds_file):
+                folder.seeds_file.unlink(missing_ok=True)
             results = replace(results, additions=())
         book = SeedBook(results, spec, facts.session_id)
         confirm_seeds = spec.quality.confirm_seeds
@@ -144,7 +153,7 @@ def run_sweep(
             session = Session(
                 spec=spec,
                 folder=folder,
-                reporter=Reporter(folder, facts, directions_of_all(inspected.all)),
+                reporter=reporter,
                 plan_for=lambda capacity: plan_for(capacity, book.added),
                 worker_factory=sent,
                 feed=feed,
@@ -156,6 +165,23 @@ def run_sweep(
         outcome = replace(outcome, **_ranked(Path(output)))
         write_winner(folder, outcome.ranking)
         return outcome
+
+
+def _tidy(folder: ResultsFolder, reporter: Reporter) -> None:
+    """Bring a folder into the state that every run leaves it in unless it is killed.
+
+    Raises:
+        ResultsError: Something in it cannot be read for now, or it is no results folder.
+        WriteError: The disk is full, or the folder cannot be written to.
+    """
+    tables = [folder.table(name) for name in TABLES]
+    remove_leftovers([*tables, folder.attempts])
+    moved = list(quarantine_rows(folder))
+    # Before the curves: those of an attempt that was interrupted at its very end belong to it.
+    Attempts(folder, reporter).settle()
+    moved += quarantine_curves(folder)
+    for sentence in moved:
+        warnings.warn(sentence, ResultsWarning, stacklevel=4)
 
 
 def _planner(

@@ -6,9 +6,8 @@ from typing import Any
 
 from ddp_sweep.analysis import Ranking, RecommendationStatus
 from ddp_sweep.analysis.settings import ready_to_paste, sweep_file_settings
-from ddp_sweep.errors import ResultsError
 from ddp_sweep.results import ResultsFolder
-from ddp_sweep.results.whole_files import write_whole, yaml_text
+from ddp_sweep.results.whole_files import write_whole, writing, yaml_text
 
 __all__ = ["write_winner"]
 
@@ -17,18 +16,13 @@ def write_winner(folder: ResultsFolder, ranking: Ranking | None) -> None:
     """Write the recommendation, or take an outdated one away where there is none.
 
     Raises:
-        ResultsError: The folder cannot be written to.
+        WriteError: The folder cannot be written to.
     """
-    try:
+    with writing(folder.winner_file):
         if ranking is None or ranking.recommendation.status is RecommendationStatus.NONE:
             folder.winner_file.unlink(missing_ok=True)
         else:
             write_whole(folder.winner_file, yaml_text(_contents(ranking)))
-    except OSError as error:
-        raise ResultsError(
-            f"cannot write {folder.winner_file}: {error.strerror or error}; every trial is kept, "
-            "and the same command writes the file once there is room"
-        ) from error
 
 
 def _contents(ranking: Ranking) -> dict[str, Any]:

@@ -7,7 +7,6 @@ does, one for each group of workers: nobody is asked, and the workers notice not
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddp_sweep.live.trials import Progress
+from ddp_sweep.results.whole_files import write_whole
 
 __all__ = ["ProgressBoard"]
 
@@ -85,12 +85,10 @@ class ProgressBoard:
 
     def _write(self) -> None:
         self._written_s = self._clock()
-        partial = self._file.with_name(f"{_FILE}.{os.getpid()}")
         # Progress that cannot be shown is no reason to lose a trial.
         with suppress(OSError):
             text = json.dumps({"key": self._key, **asdict(self._newest)})
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self._file)
+            write_whole(self._file, text, durable=False)
 
 
 def _read(file: Path) -> tuple[str | None, Progress] | None:

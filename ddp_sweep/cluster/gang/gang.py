@@ -35,9 +35,12 @@ from ddp_sweep.cluster.gang.failures import (
     no_room,
     not_started,
 )
-from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.last_words import ask_for_stacks, collect_last_words
+from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member, Origin
 from ddp_sweep.cluster.gang.room import Room
 from ddp_sweep.cluster.gang.serving import GangSettings, serve
+from ddp_sweep.cluster.gang.trial_log import TrialLog
+from ddp_sweep.live.wording import WAITING
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
 
@@ -102,7 +105,12 @@ class Gang:
         self._mailbox = (
             ray.remote(Mailbox)
             .options(num_cpus=0, scheduling_strategy=here)
-            .remote(settings.world_size, board=ProgressBoard(settings.storage, group=_here()))
+            .remote(
+                settings.world_size,
+                board=ProgressBoard(settings.storage, group=_here()),
+                log=settings.logs and TrialLog(settings.logs),
+                shelf=settings.checkpoints,
+            )
         )
         self._fit = self._start_fit()
         started, lacking = self._wait_for_start()
@@ -131,7 +139,7 @@ class Gang:
             )
             if lacking != told:
                 told = lacking
-                text = lacking and f"waiting for {lacking}; gives up at {gives_up:%H:%M}"
+                text = lacking and f"{WAITING}{lacking}; gives up at {gives_up:%H:%M}"
                 self._mailbox.waits_for.remote(text)
         return self._ask(began), told
 
@@ -142,14 +150,35 @@ class Gang:
         """
         trial = request.trial
         key = f"{self.gang_id}/{trial.trial_id}/{request.attempt}"
-        job = Job(key=key, world_size=trial.world_size, request=request)
+        origin, passed_over = self._origin(request)
+        job = Job(
+            key=key,
+            world_size=trial.world_size,
+            request=request,
+            origin=origin,
+            passed_over=passed_over,
+        )
         seen = self._ask(self._mailbox.run.remote(job, self._settings.stall_timeout_s))
         if seen.failures:
             seen = self._settled(seen)
+        if seen.silent_s is not None:
+            self._mailbox.note.remote("no progress: what each rank was doing follows, by thread")
+            ask_for_stacks(one.source for one in self._members[: trial.world_size])
         reports = tuple(seen.reports[rank] for rank in sorted(seen.reports))
         if seen.complete and not seen.failures:
             return GangOutcome(reports=reports)
         return GangOutcome(reports=reports, failure=judge(self._evidence(seen)))
+
+    def _origin(self, request: TrialRequest) -> tuple[Origin | None, tuple[str, ...]]:
+        """What an attempt goes on from, and why it does not from what else there is."""
+        shelf = self._settings.checkpoints
+        if shelf is None or request.checkpoint_every_s is None:
+            return None, ()
+        kept, passed_over = shelf.find(request)
+        if kept is None:
+            return None, passed_over
+        parts = tuple(ray.put(part) for part in kept.parts)
+        return Origin(attempt=kept.attempt, step=kept.step, parts=parts), passed_over
 
     def close(self) -> bool:
         """Let the workers go and wait until they are gone; False where that took an abort."""
@@ -179,6 +208,9 @@ class Gang:
             self._fit.thread.join(_ABORT_STEP_S)
         self._wait_gone()
         self._free_resources()
+        # Without the mailbox nobody knows where to read on.
+        with suppress(ray.exceptions.RayError):
+            collect_last_words(ray.get(self._mailbox.unread.remote(), timeout=_ABORT_STEP_S))
         ray.kill(self._mailbox)
         return not self._fit.thread.is_alive()
 

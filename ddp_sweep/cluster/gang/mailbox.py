@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddp_sweep.cluster.gang.arrivals import Arrivals
 from ddp_sweep.cluster.gang.board import ProgressBoard
+from ddp_sweep.cluster.gang.output import OutputFile, Printed
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
+from ddp_sweep.cluster.gang.trial_log import Source, TrialLog, Unread
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest
 
-__all__ = ["Collected", "Job", "Mailbox", "Member"]
+__all__ = ["Collected", "Job", "Mailbox", "Member", "Origin"]
+
+_WRITE_GRACE_S = 30.0
+"""After a trial was lost, for a checkpoint that is being written: the next attempt wants it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,31 @@ class Member:
     node_id: str
     group: Any = None
     """Placement group that holds the resources of all ranks."""
+    node: str = ""
+    """Its name, for people."""
+    output: tuple[OutputFile, ...] = ()
+    """Where everything lies that the process prints."""
+
+    @property
+    def source(self) -> Source:
+        """Where its output comes from."""
+        return Source(
+            rank=self.rank,
+            pid=self.pid,
+            node_id=self.node_id,
+            node=self.node or self.node_id,
+            files=self.output,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The checkpoint that an attempt goes on from."""
+
+    attempt: int
+    step: int
+    parts: tuple[Any, ...]
+    """References of what each rank needs, in rank order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +77,9 @@ class Job:
     """Names the attempt; a delivery under another key is a late one and is dropped."""
     world_size: int
     request: TrialRequest
+    origin: Origin | None = None
+    passed_over: tuple[str, ...] = ()
+    """Why checkpoints that were there are not gone on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +108,14 @@ class Mailbox:
         world_size: int,
         clock: Callable[[], float] = time.monotonic,
         board: ProgressBoard | None = None,
+        log: TrialLog | None = None,
+        shelf: CheckpointShelf | None = None,
     ) -> None:
         self._world_size = world_size
+        self._arrivals = None if shelf is None else Arrivals(shelf)
         self._clock = clock
         self._board = board
+        self._log = log
         if board is not None:
             board.workers_starting()
         self._changed = asyncio.Event()
@@ -100,6 +139,8 @@ class Mailbox:
         if member.rank in self._members:
             return False
         self._members[member.rank] = member
+        if self._log is not None:
+            self._log.join(member.source)
         self._tell()
         return True
 
@@ -139,6 +180,28 @@ class Mailbox:
         if self._board is not None and not self._members:
             self._board.workers_starting(what)
 
+    async def printed(self, rank: int, piece: Printed) -> None:
+        """A rank has printed something."""
+        if self._log is not None:
+            self._log.printed(rank, piece)
+
+    async def note(self, text: str) -> None:
+        """Add a line of ours to the log of the trial."""
+        if self._log is not None:
+            self._log.note(text)
+
+    async def unread(self) -> tuple[Unread, ...]:
+        """Take no more output of the ranks; what is left of it."""
+        return () if self._log is None else self._log.close()
+
+    async def keep_checkpoint(
+        self, key: str, rank: int, step: int, part: Sequence[Awaitable[Any]]
+    ) -> str | None:
+        """Take a rank's part of a checkpoint; answers when all is written, or why it is not."""
+        if self._arrivals is None or self._job is None or key != self._job.key:
+            return "its trial is over"
+        return await self._arrivals.add(self._job.request, rank, step, part)
+
     async def collect_start(self, timeout_s: float) -> Collected:
         """Wait until every rank is ready, one has failed, the gang has ended, or for so long."""
         deadline_s = self._clock() + timeout_s
@@ -155,6 +218,15 @@ class Mailbox:
         moved for ``stall_timeout_s``. One call and not two: calls of an async actor may overtake
         each other.
         """
+        if self._arrivals is None:
+            return await self._run(job, stall_timeout_s)
+        self._arrivals.begin()
+        collected = await self._run(job, stall_timeout_s)
+        over = collected.complete and not collected.failures
+        await self._arrivals.finish(0.0 if over else _WRITE_GRACE_S)
+        return collected
+
+    async def _run(self, job: Job, stall_timeout_s: float) -> Collected:
         self._job = job
         self._taken.clear()
         self._reports.clear()
@@ -163,6 +235,9 @@ class Mailbox:
         self._last_sign_s = self._clock()
         if self._board is not None:
             self._board.trial_begins(job.request.trial.trial_id, job.request.attempt)
+        if self._log is not None:
+            trial_id = job.request.trial.trial_id
+            self._log.begin(trial_id, job.request.attempt, job.world_size)
         self._tell()
         while not (self._all_delivered() or self._failures or self._gang_ended):
             silent_s = self._clock() - self._last_sign_s

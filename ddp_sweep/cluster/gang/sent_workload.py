@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ray import cloudpickle
+from ray.util import inspect_serializability
 
 from ddp_sweep.cluster.gang.serving import RankWorker
 from ddp_sweep.errors import WorkloadError
@@ -47,12 +49,12 @@ class SentWorkload:
         try:
             with _cached_functions_by_value():
                 return cls(cloudpickle.dumps(factory))  # type: ignore[no-untyped-call]
-        except Exception as error:
-            name = getattr(factory, "__name__", repr(factory))
+        except Exception as error:  # noqa: BLE001 - whatever an object of the user's raises
             raise WorkloadError(
-                f"{name} cannot be sent to the workers: {error}. Make what it refers to (open "
-                "files, connections, locks, models on a device) inside its methods"
-            ) from error
+                f"{_culprit(factory)} cannot be sent to the workers: {error}. Make what it refers "
+                "to (open files, connections, locks, generators, models on a device) inside its "
+                "methods, or put the workload into a file and name it as file.py:Class"
+            ) from None
 
     def __call__(
         self,
@@ -65,6 +67,17 @@ class SentWorkload:
         """The worker of a rank, with the workload unpacked in its process."""
         factory = cloudpickle.loads(self.pickled)
         return Worker(setup, rank, emit_progress=emit_progress, node=node, factory=factory)
+
+
+def _culprit(factory: WorkloadFactory) -> str:
+    """What of a workload cannot be sent, by name: ``Mine.build_model.LOCK``."""
+    name = getattr(factory, "__name__", repr(factory))
+    with suppress(Exception):
+        _, found = inspect_serializability(factory, name, print_file=io.StringIO())
+        paths: list[tuple[str, ...]] = [one.path for one in found]
+        shortest = min(paths, key=len)
+        return ".".join(shortest)
+    return name
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,19 +18,28 @@ import torch.distributed as dist
 from ray.train.v2._internal.execution.context import get_train_context
 
 from ddp_sweep.cluster.connection.growth import NO_GROWTH, Growth
-from ddp_sweep.cluster.gang.mailbox import Member
+from ddp_sweep.cluster.gang.last_words import STACKS_SIGNAL
+from ddp_sweep.cluster.gang.mailbox import Job, Member
+from ddp_sweep.cluster.gang.output import OutputCapture
+from ddp_sweep.cluster.gang.rank_checkpoints import RankCheckpoints
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.errors import WorkloadError
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
+from ddp_sweep.training.checkpoints import CheckpointStore
 from ddp_sweep.training.messages import RankFailure, RankReport, TrialRequest, WorkerSetup
 from ddp_sweep.workload import user_traceback
 
 __all__ = ["GangSettings", "RankWorker", "WorkerFactory", "serve"]
 
+_STDERR = 2
+"""Not ``sys.stderr``, which a workload may have replaced."""
+
 
 class RankWorker(Protocol):
     """What runs trials in the process of one rank."""
 
-    def run(self, request: TrialRequest) -> RankReport:
+    def run(self, request: TrialRequest, checkpoints: CheckpointStore | None = None) -> RankReport:
         """Run one attempt; all ranks of the trial call this at the same time."""
         ...
 
@@ -69,43 +81,71 @@ class GangSettings:
     """How far the cluster may grow, to say what is waited for."""
     storage: Path
     """Scratch folder for what Ray Train insists on writing."""
+    logs: TrialLogs | None = None
+    """Where to write what the ranks print; None: nowhere."""
+    checkpoints: CheckpointShelf | None = None
+    """Where checkpoints go; None where none are taken."""
 
 
 def serve(config: dict[str, Any]) -> None:
     """The train function: on every rank, serve jobs until there are no more."""
-    settings: GangSettings = config["gang"]
     mailbox = config["mailbox"]
     # Not Ray Train's number of this worker: see NodeTorchConfig.
     rank = dist.get_rank()
-    if not ray.get(mailbox.join.remote(_this_member(rank))):
-        return
+    # A crash leaves its stack among what was printed, a hang those of all threads.
+    faulthandler.enable(_STDERR, all_threads=False)
+    faulthandler.register(STACKS_SIGNAL, _STDERR)
+    with OutputCapture(lambda piece: mailbox.printed.remote(rank, piece)) as output:
+        if ray.get(mailbox.join.remote(_this_member(rank, output))):
+            _serve(config["gang"], mailbox, rank, output)
+
+
+def _serve(settings: GangSettings, mailbox: Any, rank: int, output: OutputCapture) -> None:  # noqa: ANN401 - an actor
     key: str | None = None
 
     def emit_progress(progress: dict[str, Any]) -> None:
         mailbox.emit_progress.remote(key, progress)
 
     try:
-        worker = settings.worker_factory(
-            settings.setup, rank, emit_progress=emit_progress, node=_node_name()
-        )
+        with output.listening(), _printed_errors():
+            worker = settings.worker_factory(
+                settings.setup, rank, emit_progress=emit_progress, node=_node_name()
+            )
     except Exception as error:
         ray.get(mailbox.deliver.remote(None, _start_failure(error, rank)))
         raise
     while (job := ray.get(mailbox.next_job.remote(rank))) is not None:
         key = job.key
-        result = _run(worker, job.request)
+        with output.listening():
+            result = _run(worker, job, RankCheckpoints.of(job, rank, mailbox))
+        if isinstance(result, RankReport) and result.recycle_reason:
+            mailbox.note.remote(f"rank {rank} needs a new process: {result.recycle_reason}")
         # Waited for, so that what is delivered is there even if this process dies next.
         ray.get(mailbox.deliver.remote(key, result))
 
 
-def _run(worker: RankWorker, request: TrialRequest) -> RankReport | RankFailure:
+def _run(
+    worker: RankWorker, job: Job, checkpoints: RankCheckpoints | None
+) -> RankReport | RankFailure:
     try:
-        return worker.run(request)
+        with _printed_errors():
+            return worker.run(job.request, checkpoints)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a workload is one
         return worker.describe_failure(error)
 
 
-def _this_member(rank: int) -> Member:
+@contextmanager
+def _printed_errors() -> Iterator[None]:
+    """Print the whole of a traceback for the log; what is told of it has the user's lines only."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # a stderr that was closed, an error that cannot be shown
+            traceback.print_exc()
+        raise
+
+
+def _this_member(rank: int, output: OutputCapture) -> Member:
     context = ray.get_runtime_context()
     return Member(
         rank=rank,
@@ -115,6 +155,8 @@ def _this_member(rank: int) -> Member:
         pid=os.getpid(),
         node_id=context.get_node_id(),
         group=ray.util.get_current_placement_group(),
+        node=_node_name(),
+        output=output.files,
     )
 
 

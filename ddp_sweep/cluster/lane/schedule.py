@@ -97,6 +97,13 @@ class Schedule:
         )
         return self._running[index]
 
+    def withdraw(self, assignment: Assignment) -> None:
+        """An attempt that was handed out was not begun after all, and nothing more is."""
+        del self._running[assignment.index]
+        self._tries[assignment.index] -= 1
+        self._again.appendleft(assignment.index)
+        self.drain()
+
     def ended(
         self, assignment: Assignment, status: str, detail: str | None, *, final: bool = False
     ) -> bool:

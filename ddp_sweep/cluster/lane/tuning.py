@@ -24,7 +24,7 @@ from ddp_sweep.cluster.gang.serving import GangSettings
 from ddp_sweep.cluster.lane.headroom import Headroom
 from ddp_sweep.cluster.lane.lane import Lane
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
-from ddp_sweep.errors import CapacityError, DdpSweepError, ResultsError, WorkloadError
+from ddp_sweep.errors import CapacityError, DdpSweepError, WorkloadError, WriteError
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import TrialRequest
@@ -111,7 +111,8 @@ class ScheduleSearcher(Searcher):
 
     Args:
         schedule: Decides what comes next.
-        on_start: Told of each attempt that is handed out.
+        on_start: Told of each attempt that is handed out; an error of a user's keeps it from
+            being begun, and ends the schedule.
         on_end: Told of each attempt that has ended, and whether it will be tried again.
         recover: Finds out how an attempt ended whose lane died, and writes it down.
     """
@@ -145,8 +146,14 @@ class ScheduleSearcher(Searcher):
         if not self._schedule.ready:
             # Not ahead of time: a retry comes right after the attempt that failed.
             return None
-        assignment = self._assigned[trial_id] = self._schedule.next()
-        self._on_start(assignment)
+        assignment = self._schedule.next()
+        try:
+            self._on_start(assignment)
+        except DdpSweepError as error:
+            self.fatal = error
+            self._schedule.withdraw(assignment)
+            return Searcher.FINISHED
+        self._assigned[trial_id] = assignment
         return {
             "index": assignment.index,
             "attempt": assignment.attempt,
@@ -162,7 +169,7 @@ class ScheduleSearcher(Searcher):
         """Take note of an attempt's end."""
         assignment = self._assigned.pop(trial_id)
         if error or result is None or "status" not in result:
-            ended = self._recover(assignment)
+            ended = self._recovered(assignment)
         else:
             ended = Ended(**{one.name: result[one.name] for one in fields(Ended)})
         # Workers that did not start, and nodes that did not come back, have had all the time that
@@ -173,6 +180,12 @@ class ScheduleSearcher(Searcher):
         if self.fatal:
             self._schedule.drain()
         self._on_end(assignment, ended, again and not self._schedule.finished)
+
+    def _recovered(self, assignment: Assignment) -> Ended:
+        try:
+            return self._recover(assignment)
+        except DdpSweepError as error:
+            return Ended(status=Status.INTERRUPTED, commit_error=str(error))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's state is never read again; an empty file satisfies it."""
@@ -185,7 +198,7 @@ class ScheduleSearcher(Searcher):
 
 def _fatal(ended: Ended, again: bool) -> DdpSweepError | None:
     if ended.commit_error is not None:
-        return ResultsError(ended.commit_error)
+        return WriteError(ended.commit_error)
     if ended.began or again or ended.status == Status.NODE_LOST:
         return None
     # What kept the workers of this trial from starting would keep those of the next.

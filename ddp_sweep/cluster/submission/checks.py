@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import glob
 import importlib.util
+import logging
 import os
 import platform
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["REQUIRED", "NodeFindings", "findings_here", "main", "paths_to_read", "problems"]
 
 REQUIRED = {
+    "aiohttp": "aiohttp",
     "altair": "altair",
     "jinja2": "jinja2",
     "numpy": "numpy",
@@ -31,6 +33,7 @@ REQUIRED = {
     "pyarrow": "pyarrow",
     "pydantic": "pydantic",
     "ray": "ray",
+    "requests": "requests",
     "rich": "rich",
     "ruamel.yaml": "ruamel.yaml",
     "scikit-learn": "sklearn",
@@ -84,12 +87,13 @@ def problems(nodes: Mapping[str, NodeFindings], paths: Mapping[str, str]) -> lis
 
     Args:
         nodes: What each said, by what users know it by.
-        paths: What each path is, by the path: ``workload_options.files``.
+        paths: What each path is, by the path: ``workload_options.files``; empty for the folder
+            of the sweep file.
     """
     return [
         *_wrong_python(nodes),
         *_missing_packages(nodes),
-        *(_absent(path, paths[path], nodes) for path in paths if _nodes_without(path, nodes)),
+        *(_absent(path, paths, nodes) for path in paths if _nodes_without(path, nodes)),
     ]
 
 
@@ -132,7 +136,8 @@ def _nodes_without(path: str, nodes: Mapping[str, NodeFindings]) -> list[str]:
     return [node for node, said in nodes.items() if path in said["absent"]]
 
 
-def _absent(path: str, option: str, nodes: Mapping[str, NodeFindings]) -> str:
+def _absent(path: str, paths: Mapping[str, str], nodes: Mapping[str, NodeFindings]) -> str:
+    option = paths[path]
     lacking = _nodes_without(path, nodes)
     where = "every node" if len(lacking) == len(nodes) else ", ".join(lacking)
     if not option:
@@ -140,6 +145,9 @@ def _absent(path: str, option: str, nodes: Mapping[str, NodeFindings]) -> str:
             f"{where}: what was sent is not at {path}, where the head node has it. Start Ray with "
             "the same --temp-dir on every node"
         )
+    sent = next((folder for folder, what in paths.items() if not what), None)
+    if sent is not None and Path(path).is_relative_to(sent):
+        path = f"{Path(path).relative_to(sent)}, relative to the sweep file,"
     return (
         f"{option}: {path} is not there, or cannot be read, on {where}. Data is never uploaded "
         "unasked. Put it on a disk that all nodes share, or at the same place on each, and name "
@@ -181,7 +189,7 @@ def _ask_every_node(paths: Sequence[str]) -> dict[str, NodeFindings]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         ask = ray.remote(num_cpus=0, max_retries=1)(findings_here)

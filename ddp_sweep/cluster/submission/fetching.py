@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.submission.packing import MARK, TABLES
 from ddp_sweep.errors import FetchError
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import locked
 
 __all__ = ["Parcel", "place", "unpack"]
 
@@ -25,7 +25,7 @@ class Parcel:
 
     folder: str | None
     """Where they lie on the cluster; None where there is no such folder yet."""
-    files: Mapping[str, bytes]
+    files: dict[str, bytes]
     """Contents by relative path."""
     more: bool
     """Whether files are left that did not fit into the log."""

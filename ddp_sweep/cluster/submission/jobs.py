@@ -194,7 +194,10 @@ class ClusterJobs:
             if answer.status_code in (401, 403):
                 raise AuthenticationError(answer.reason)
             answer.raise_for_status()
-            theirs = str(answer.json().get("ray_version"))
+            described = answer.json()
+            if not isinstance(described, dict) or "ray_version" not in described:
+                raise ValueError("something else than Ray answers there")
+            theirs = str(described["ray_version"])
         if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
             raise ClusterRefusedError(
                 f"the cluster at {self.address} runs Ray {theirs}, and here is Ray "
@@ -222,12 +225,12 @@ class ClusterJobs:
                     "was started anew knows none of before"
                 ) from None
             raise ClusterRefusedError(
-                f"the cluster at {self.address} refused: {_last_line(error)}"
+                f"the cluster at {self.address} refused: {_reason(error)}"
             ) from error
 
     def _unreachable(self, error: BaseException) -> ClusterRefusedError:
         return ClusterRefusedError(
-            f"no Ray dashboard answers at {self.address}: {_last_line(error)}\nallowed: the "
+            f"no Ray dashboard answers at {self.address}: {_reason(error)}\nallowed: the "
             "address of the dashboard on the head node, such as http://10.0.0.1:8265 (not the "
             "one that nodes join by, port 6379). Start Ray there with ray[default] and "
             "--dashboard-host=0.0.0.0, or bring the port here: "
@@ -237,7 +240,8 @@ class ClusterJobs:
 
 
 def _dashboard_address(given: str) -> str:
-    scheme, separator, rest = given.strip().rstrip("/").rpartition("://")
+    scheme, separator, rest = given.strip().rpartition("://")
+    rest = rest.rstrip("/")
     if given == "auto" or (separator and scheme not in ("http", "https")) or not rest:
         raise AddressError(
             f"address {given!r}: jobs are submitted to the dashboard of a cluster; allowed: "
@@ -283,7 +287,9 @@ def _job(details: Any) -> Job:  # noqa: ANN401 - a pydantic model of Ray
     )
 
 
-def _last_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What an error says; of a traceback that a server sent, its end."""
+    if found := re.search(r"\[Errno -?\d+\] ([^\"')\]]+)", str(error)):
+        return found[1]
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return re.sub(r"^[\w.]+(Error|Exception): ", "", lines[-1].strip())

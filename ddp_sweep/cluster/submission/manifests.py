@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
@@ -174,7 +174,7 @@ def _shared(spec: SweepSpec, machines: Machines, hours: float) -> dict[str, Any]
     }
 
 
-def _template(name: str) -> Any:  # noqa: ANN401 - jinja2's own
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("ddp_sweep"),
         undefined=StrictUndefined,
@@ -214,7 +214,7 @@ def _config_map(name: str, shipment: Shipment) -> str:
     for number, (file, _) in enumerate(shipment.files):
         contents = file.read_bytes()
         try:
-            texts[f"file-{number}"] = _literal(contents.decode("utf-8"))
+            texts[f"file-{number}"] = LiteralScalarString(contents.decode("utf-8"))
         except UnicodeDecodeError:
             binaries[f"file-{number}"] = base64.b64encode(contents).decode()
     size = sum(map(len, [*texts.values(), *binaries.values()]))
@@ -232,11 +232,6 @@ def _config_map(name: str, shipment: Shipment) -> str:
             **({"binaryData": binaries} if binaries else {}),
         }
     )
-
-
-def _literal(text: str) -> str:
-    """To be written line by line, as people read it."""
-    return LiteralScalarString(text)
 
 
 def _yaml(value: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ray.job_submission import JobStatus
 
 import ddp_sweep
-from ddp_sweep.cluster.submission import packing
+from ddp_sweep.cluster.submission import RESUME_VARIABLE, packing
 from ddp_sweep.cluster.submission.fetching import place, unpack
 from ddp_sweep.cluster.submission.jobs import ClusterJobs, Job
 from ddp_sweep.cluster.submission.shipment import Shipment
@@ -23,8 +23,6 @@ from ddp_sweep.results import ResultsFolder
 
 __all__ = ["Fetched", "Submission", "exit_code_of", "fetch", "results_folder_there", "start"]
 
-RESUME_VARIABLE = "DDP_SWEEP_RESUME_COMMAND"
-"""What messages on the cluster name as the way to go on: a command of the submitter."""
 _FETCH_DEADLINE_S = 600.0
 _INTERRUPTED_EXIT_CODE = 130
 _NO_SUCH_COMMAND = (126, 127)

@@ -14,6 +14,7 @@ import altair as alt
 import vl_convert
 
 from ddp_sweep.report.page.palette import FIXED, GRID, INK, MUTED, SCHEME
+from ddp_sweep.shown_text import shown
 
 __all__ = [
     "WIDTH",
@@ -142,7 +143,16 @@ def to_svg(chart: Drawing, title: str | None = None) -> str:
         lines = textwrap.wrap(title, _TITLE_WIDTH)
         specification["title"] = {"text": lines, "offset": 12}
         specification["background"] = "#ffffff"
-    return vl_convert.vegalite_to_svg(json.dumps(specification))
+    return vl_convert.vegalite_to_svg(json.dumps(_shown(specification)))
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same with text as it is shown: of a control character the renderer would die."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, dict):
+        return {name: _shown(inner) for name, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
 def to_png(svg: str) -> bytes:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ddp_sweep.report.page.palette import SCHEME
+from ddp_sweep.shown_text import shown
 
 if TYPE_CHECKING:
     from ddp_sweep.report.page.build import PageView
@@ -23,6 +24,7 @@ def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("ddp_sweep.report.page"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -48,6 +50,11 @@ def render_page(page: PageView) -> str:
         script=Markup(script),
         drawn={figure.key: Markup(figure.svg) for figure in page.figures},
     )
+
+
+def _shown(value: object) -> object:
+    """Text as it is shown; what is markup of ours stays as it is."""
+    return shown(value) if type(value) is str else value
 
 
 def _digest(text: str) -> str:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.cluster.submission import packing
 from ddp_sweep.cluster.submission.fetching import place, unpack
 from ddp_sweep.errors import FetchError, FolderInUseError
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.lock import locked
 
 FILES = {
     "trials/a-1.parquet": b"PAR1 trials" * 3,

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-import fcntl
-import subprocess
-import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from plan_samples import FACTS, plan, spec, trials
 
-from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded, locked
+from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
 from ddp_sweep.cluster.driver.settlement import settle_spec
-from ddp_sweep.errors import FolderInUseError, ResultsError, SpecChangedError
-from ddp_sweep.live.record import is_locked
+from ddp_sweep.errors import SpecChangedError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
@@ -108,49 +103,3 @@ def test_the_sweep_file_is_kept_and_a_change_is_named(tmp_path: Path) -> None:
     settle_spec(folder, spec(seeds=1))
     with pytest.raises(SpecChangedError, match=r"sweep.world_size: \[1, 2\] there, \[4\] now"):
         settle_spec(folder, spec(seeds=1, world_sizes=(4,)))
-
-
-def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path / "results")
-    other = """
-import sys
-from pathlib import Path
-from ddp_sweep.cluster.driver.ledger import locked
-from ddp_sweep.errors import FolderInUseError
-from ddp_sweep.results import ResultsFolder
-try:
-    with locked(ResultsFolder(Path(sys.argv[1]))):
-        print("in")
-except FolderInUseError as error:
-    print(error)
-"""
-    command = [sys.executable, "-c", other, str(folder.path)]
-
-    def said() -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    with locked(folder):
-        with pytest.raises(FolderInUseError), locked(folder):
-            pass
-        assert "another run is writing" in said()
-        assert "process " in said()
-    assert said().strip() == "in"
-
-
-def test_a_look_of_status_at_the_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path)
-    folder.lock_file.touch()
-    with folder.lock_file.open() as reader:
-        fcntl.flock(reader, fcntl.LOCK_SH)
-        let_go = threading.Timer(0.1, fcntl.flock, (reader, fcntl.LOCK_UN))
-        let_go.start()
-        with locked(folder):
-            assert is_locked(folder)
-        let_go.join()
-    assert not is_locked(folder)
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match="file"), locked(ResultsFolder(tmp_path / "file" / "x")):
-        pass

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from plan_samples import request, trials
 
 from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member
+from ddp_sweep.cluster.gang.output import Printed
+from ddp_sweep.cluster.gang.trial_log import TrialLog
+from ddp_sweep.results.logs import TrialLogs
 from ddp_sweep.schema import Status
 from ddp_sweep.training.messages import RankFailure, RankReport
 
@@ -146,6 +150,41 @@ def test_progress_puts_off_the_stall_deadline() -> None:
         assert stalled.silent_s >= 0.05
         assert stalled.progress == {"step": 2}
         assert not stalled.complete
+
+    play(scene())
+
+
+def test_what_ranks_print_is_in_the_log_of_their_trial(tmp_path: Path) -> None:
+    async def scene() -> None:
+        logs = TrialLogs(tmp_path)
+        mailbox = Mailbox(1, log=TrialLog(logs))
+        assert await mailbox.join(member(0))
+        run = asyncio.create_task(mailbox.run(job(world_size=1), FOREVER_S))
+        await settled()
+        piece = Printed(stream="out", time_s=0.0, text=b"hello\n", end=6)
+        await mailbox.printed(0, piece)
+        await mailbox.note("one more thing")
+        await mailbox.deliver("a", report(0))
+        await run
+        assert [one.source.rank for one in await mailbox.unread()] == [0]
+        [log] = logs.files()
+        assert log.trial_id == trials()[0].trial_id
+        assert log.path.read_text().splitlines() == [
+            "# rank 0: process 0 on n",
+            "00:00:00.000 rank 0 | hello",
+            "# one more thing",
+        ]
+
+    play(scene())
+
+
+def test_without_logs_what_ranks_print_is_dropped() -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(1)
+        assert await mailbox.join(member(0))
+        await mailbox.printed(0, Printed(stream="out", time_s=0.0, text=b"hello\n", end=6))
+        await mailbox.note("one more thing")
+        assert await mailbox.unread() == ()
 
     play(scene())
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from plan_samples import FACTS, spec, trials
+from plan_samples import FACTS, request, spec, trials
 
 from ddp_sweep.cluster.connection.capacity import ClusterConnection
 from ddp_sweep.cluster.connection.growth import Growth, NodeResources, NodeType
@@ -18,6 +19,7 @@ from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.session import Session
+from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Schedule
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import Notice
@@ -43,6 +45,8 @@ class Rehearsal(Session):
     ends: dict[str, Status] = field(default_factory=dict)
     """By trial_id; what is not named succeeds."""
     interrupt: bool = False
+    stopping_at_the_end: bool = False
+    """Whether Ctrl-C is pressed while the last trial runs."""
     drives: list[tuple[Trial, ...]] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     room: int | None = None
@@ -60,7 +64,7 @@ class Rehearsal(Session):
         self.widths.append(schedule.side_by_side)
         for trial in pending[:-1] if self.interrupt else pending:
             end(self.reporter, trial, self.ends.get(trial.trial_id, Status.SUCCEEDED))
-        self.stopping = self.interrupt
+        self.stopping = self.interrupt or self.stopping_at_the_end
         return self.interrupt
 
 
@@ -158,6 +162,27 @@ def test_nothing_is_confirmed_where_the_sweep_was_interrupted(session: Rehearsal
     assert len(session.drives) == 1
 
 
+def test_ctrl_c_in_the_last_trial_leaves_a_due_confirmation_for_the_next_run(
+    session: Rehearsal,
+) -> None:
+    session.stopping_at_the_end = True
+    assert run(session), "interrupted: there is more to run"
+    assert len(session.drives) == 1
+    assert session.plan is not None and len(session.plan.trials) == len(trials()) + 2
+
+    again = replace(session, drives=[], stopping_at_the_end=False, stopping=False)
+    again.confirm = Confirmation
+    assert not run(again)
+    (pending,) = again.drives
+    assert {trial.seed for trial in pending} == {7, 8}
+
+
+def test_ctrl_c_in_the_last_trial_of_all_interrupts_nothing(session: Rehearsal) -> None:
+    session.stopping_at_the_end = True
+    session.confirm = Confirmation
+    assert not run(session)
+
+
 def test_a_trial_that_is_lost_for_good_keeps_no_confirmation_out(session: Rehearsal) -> None:
     session.ends = {trials()[1].trial_id: Status.WORKER_DIED}
     assert not run(session)
@@ -238,3 +263,19 @@ def test_a_cluster_that_does_not_grow_runs_what_it_holds(
         2: "infeasible",
     }
     assert session.fell_short is not None and "2 nodes did not come" in session.fell_short
+
+
+def test_checkpoints_stay_for_those_only_that_will_run_again(session: Rehearsal) -> None:
+    succeeded, diverged, lost, never = trials()
+    for trial, status in (
+        (succeeded, Status.SUCCEEDED),
+        (diverged, Status.DIVERGED),
+        (lost, Status.WORKER_DIED),
+    ):
+        end(session.reporter, trial, status)
+    shelf = CheckpointShelf(session.folder, FACTS.code_version)
+    for trial in trials():
+        shelf.write(request(trial), 40, [np.zeros(8, np.uint8)] * trial.world_size)
+    session.interrupt = True
+    run(session)
+    assert set(shelf.trials()) == {lost.trial_id, never.trial_id}

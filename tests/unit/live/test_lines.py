@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from live_events import Clock, began, ended, followed, grid, heard, plan_event, training
 
-from ddp_sweep.live import Event, Notice, Stopping, WorkersStarting
+from ddp_sweep.live import Event, LastOutput, Notice, Stopping, WorkersStarting
 from ddp_sweep.live.lines import HEARTBEAT_S, PlainLines, Silence
 
 TRIALS = grid((2,), (4,), seeds=3)
@@ -38,6 +40,33 @@ def test_a_failure_says_why_and_that_it_is_tried_again() -> None:
     assert line == (
         "[0 of 3] 2 workers x 4, seed 0: lost a worker (ValueError: boom); trying again"
     )
+
+
+def test_a_failure_shows_what_was_printed_last_and_where_the_rest_is() -> None:
+    lost = ended(TRIALS[0], status="worker_died", status_detail="\x1b[2Jgone")
+    output = LastOutput(lines=("epoch 3", "\x1b[31m" + "x" * 1000), command="ddp-sweep logs r w2")
+    line, first, second, command = lines_of(began(TRIALS[0]), replace(lost, output=output))
+    assert line.endswith("lost a worker (gone)")
+    assert (first, command) == ("  | epoch 3", "  all of it: ddp-sweep logs r w2")
+    assert second.startswith("  | xxx")
+    assert len(second) < 250
+
+
+def test_a_failure_that_printed_nothing_still_has_a_log() -> None:
+    lost = replace(
+        ended(TRIALS[0], status="worker_died"), output=LastOutput(lines=(), command="c")
+    )
+    assert lines_of(began(TRIALS[0]), lost)[1:] == ["  its log: c"]
+
+
+def test_a_trial_that_went_on_from_a_checkpoint_says_so() -> None:
+    first, second = TRIALS[:2]
+    resumed = ended(first, status_detail="went on from step 120 of attempt 1")
+    differing = ended(second, status_detail='replicas differ: {"parameters": {}, "buffers": {}}')
+    assert lines_of(began(first), resumed, began(second), differing) == [
+        "[1 of 3] 2 workers x 4, seed 0: 10.0 s, succeeded (went on from step 120 of attempt 1)",
+        "[2 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded",
+    ]
 
 
 def test_a_trial_that_takes_long_is_told_of_once_a_minute() -> None:
@@ -81,3 +110,11 @@ def test_several_running_trials_are_one_line_and_each_ends_with_its_own() -> Non
     )
     assert said[1] == "stopping after the running trials; Ctrl-C again stops at once"
     assert said[-1].startswith("[1 of 3] 2 workers x 4, seed 1: 10.0 s, succeeded")
+
+
+def test_what_is_waited_for_is_said_at_once_and_once() -> None:
+    wait = "waiting for 2 more nodes with 1 GPU each; gives up at 17:42"
+    waiting = heard(TRIALS[0], training(stage=wait, samples=None))
+    other = heard(TRIALS[0], training(stage=wait.replace("2 more nodes", "1 more node")))
+    said = lines_of(began(TRIALS[0]), waiting, waiting, other, heard(TRIALS[0], training()))
+    assert said == [wait, wait.replace("2 more nodes", "1 more node")]

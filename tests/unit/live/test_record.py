@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from live_events import began, followed, grid, heard, plan_event, training
 
-from ddp_sweep.cluster.driver.ledger import locked
 from ddp_sweep.live import BatchAxis
 from ddp_sweep.live.record import (
     RecordedPlan,
-    is_locked,
     read_plan,
     read_record,
     write_plan,
@@ -67,30 +63,6 @@ def test_a_disk_that_cannot_be_written_to_hurts_nobody(tmp_path: Path) -> None:
     write_plan(folder, plan_event(TRIALS))
     write_record(folder, followed([]), now_s=1.0, resume_command="")
     assert not folder.path.exists()
-
-
-def test_a_lock_is_seen_and_goes_with_its_process(folder: ResultsFolder) -> None:
-    assert not is_locked(folder)
-    script = (
-        "import sys, time; from pathlib import Path\n"
-        "from ddp_sweep.cluster.driver.ledger import locked\n"
-        "from ddp_sweep.results import ResultsFolder\n"
-        "with locked(ResultsFolder(Path(sys.argv[1]))):\n"
-        "    print('held', flush=True); time.sleep(600)\n"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        assert is_locked(folder)
-    finally:
-        holder.kill()
-        holder.communicate()
-    assert not is_locked(folder)
-    # Looking does not keep a run out.
-    with locked(folder):
-        assert is_locked(folder)
 
 
 def test_several_running_trials_and_how_many_run_at_once_are_kept(folder: ResultsFolder) -> None:

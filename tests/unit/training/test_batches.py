@@ -65,6 +65,15 @@ def test_ranks_share_the_batches_of_one_process(trial: list[BatchPlan]) -> None:
     assert all(plan.total_steps == len(expected) for plan in trial)
 
 
+@given(plans(), st.integers(0, 300))
+def test_what_is_done_is_left_out_and_nothing_else(trial: list[BatchPlan], done: int) -> None:
+    for plan in trial:
+        whole, rest = list(plan.steps())[done:], list(plan.steps(done))
+        assert [drawn(step) for step in rest] == [drawn(step) for step in whole]
+        kinds = [(step.epoch, step.idle, step.global_samples) for step in rest]
+        assert kinds == [(step.epoch, step.idle, step.global_samples) for step in whole]
+
+
 @given(plans())
 def test_no_sample_is_drawn_twice_in_an_epoch_and_the_budget_is_met(
     trial: list[BatchPlan],

@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(
     reporter: Reporter, reports: list[RankReport]
 ) -> None:
     reporter.folder.path.write_text("a file where the folder should be")
-    with pytest.raises(ResultsError, match="choose another folder with --output"):
+    with pytest.raises(ResultsError, match="then run the same command"):
         reporter.commit(attempt(reports))
 
 

@@ -1,0 +1,95 @@
+"""Where the output of the ranks becomes lines of a trial's log, on the driver's node."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddp_sweep.cluster.gang.output import OutputFile, Printed
+from ddp_sweep.results.logs import TrialLogs, append_text, log_text, on_one_line
+
+__all__ = ["Source", "TrialLog", "Unread", "lines_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a rank's output comes from."""
+
+    rank: int
+    pid: int
+    node_id: str
+    node: str
+    """In words."""
+    files: tuple[OutputFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """What has not been sent of a rank's output."""
+
+    source: Source
+    positions: tuple[int, ...]
+    """How far each file was read."""
+    log: Path
+    """Where it belongs."""
+
+
+class TrialLog:
+    """Writes what comes in from ranks to the log of the trial that runs.
+
+    Args:
+        logs: The logs of the sweep.
+    """
+
+    def __init__(self, logs: TrialLogs) -> None:
+        self._logs = logs
+        self._workers = uuid.uuid4().hex[:8]
+        self._file = logs.starting(self._workers)
+        self._sources: dict[int, Source] = {}
+        self._positions: dict[int, dict[str, int]] = {}
+        self._closed = False
+
+    def join(self, source: Source) -> None:
+        """A rank has begun to serve."""
+        self._sources[source.rank] = source
+        self._positions[source.rank] = {one.stream: one.begin for one in source.files}
+
+    def begin(self, trial_id: str, attempt: int, world_size: int) -> None:
+        """The ranks were given a trial; what they printed while they started belongs to it."""
+        self._file = self._logs.file(trial_id, attempt)
+        ours = [one for rank, one in sorted(self._sources.items()) if rank < world_size]
+        lines = [f"# rank {one.rank}: process {one.pid} on {one.node}\n" for one in ours]
+        append_text(self._file, "".join(lines))
+        self._logs.adopt_starting(trial_id, attempt, self._workers)
+
+    def printed(self, rank: int, piece: Printed) -> None:
+        """A rank has printed something."""
+        if not self._closed:
+            self._positions[rank][piece.stream] = piece.end
+            append_text(self._file, lines_of(rank, piece))
+
+    def note(self, text: str) -> None:
+        """Add a line of ours."""
+        append_text(self._file, f"# {on_one_line(text)}\n")
+
+    def close(self) -> tuple[Unread, ...]:
+        """Take no more; what is still to be read of the output of each rank."""
+        self._closed = True
+        return tuple(
+            Unread(
+                source=source,
+                positions=tuple(self._positions[rank][one.stream] for one in source.files),
+                log=self._file,
+            )
+            for rank, source in sorted(self._sources.items())
+        )
+
+
+def lines_of(rank: int, piece: Printed) -> str:
+    """A piece as lines of a log."""
+    left_out = ""
+    if piece.left_out_bytes:
+        left_out = f"# rank {rank} printed {piece.left_out_bytes:,} more bytes, left out here\n"
+    error = piece.stream == "err"
+    return left_out + log_text(rank, piece.text, time_s=piece.time_s, error=error)
