@@ -207,10 +207,10 @@ class Gang:
             ray.kill(self._members[0].controller)
             self._fit.thread.join(_ABORT_STEP_S)
         self._wait_gone()
+        self._free_resources()
         # Without the mailbox nobody knows where to read on.
         with suppress(ray.exceptions.RayError):
             collect_last_words(ray.get(self._mailbox.unread.remote(), timeout=_ABORT_STEP_S))
-        self._free_resources()
         ray.kill(self._mailbox)
         return not self._fit.thread.is_alive()
 

@@ -154,9 +154,9 @@ def _this_member(rank: int, output: OutputCapture) -> Member:
         controller=get_train_context().controller_actor,
         pid=os.getpid(),
         node_id=context.get_node_id(),
+        group=ray.util.get_current_placement_group(),
         node=_node_name(),
         output=output.files,
-        group=ray.util.get_current_placement_group(),
     )
 
 
