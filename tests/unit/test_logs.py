@@ -111,7 +111,7 @@ def test_text_of_others_steers_no_terminal(text: str) -> None:
         ("\x1b]0;a title\x07text", "text"),
         ("\x1b[2J\x1b[Hgone", "gone"),
         ("\x1bPq\x1b\\sixel", "sixel"),
-        ("50 %\rdone\x08", "50 %\\rdone\\x08"),
+        ("50 %\rdone\x08", "50 %\\x0ddone\\x08"),
         ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
     ],
 )

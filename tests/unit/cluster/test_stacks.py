@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 from ddp_sweep.cluster.gang.last_words import STACKS_SIGNAL, print_stacks
 
@@ -35,9 +36,11 @@ def start(script: str) -> subprocess.Popen[str]:
 
 def test_a_process_that_is_stuck_in_c_says_where() -> None:
     process = start(HANGS)
-    print_stacks([process.pid])
-    # The signal has also ended its sleep.
-    out, err = process.communicate(timeout=60)
+    # The signal also ends its sleep, once it has begun.
+    while process.poll() is None:
+        print_stacks([process.pid])
+        time.sleep(0.2)
+    out, err = process.communicate()
     assert (process.returncode, out) == (0, "it went on\n")
     assert "in stuck" in err
 
