@@ -84,7 +84,10 @@ def test_what_cannot_be_sent_is_said_before_anything_starts() -> None:
     def factory() -> Any:
         return lock
 
-    with pytest.raises(WorkloadError, match=r"factory\.lock cannot be sent to the workers: .*lock"):
+    said = r"factory\.lock cannot be sent to the workers: .*lock"
+    with pytest.raises(WorkloadError, match=said):
+        WorkloadError, match=r"factory\.lock cannot be sent to the workers: .*lock"
+    ):
         SentWorkload.of(factory)
 
 

@@ -11,20 +11,17 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
 import ray
-import ray.train
-from ray.actor import ActorHandle
 from ray.util import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ddp_sweep.cluster.connection.growth import alive_nodes, missing
 from ddp_sweep.cluster.connection.presence import lost_nodes
-from ddp_sweep.cluster.gang.backend import LeanTorchTrainer, NodeTorchConfig
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.deaths import deaths, end_of_actor, end_of_gang
 from ddp_sweep.cluster.gang.failures import (
@@ -38,7 +35,8 @@ from ddp_sweep.cluster.gang.failures import (
 from ddp_sweep.cluster.gang.last_words import ask_for_stacks, collect_last_words
 from ddp_sweep.cluster.gang.mailbox import Collected, Job, Mailbox, Member, Origin
 from ddp_sweep.cluster.gang.room import Room
-from ddp_sweep.cluster.gang.serving import GangSettings, serve
+from ddp_sweep.cluster.gang.serving import GangSettings
+from ddp_sweep.cluster.gang.trainer import strict_trainer
 from ddp_sweep.cluster.gang.trial_log import TrialLog
 from ddp_sweep.live.wording import WAITING
 from ddp_sweep.schema import Status
@@ -77,7 +75,7 @@ class Gang:
 
     def __init__(self, settings: GangSettings, gang_id: str, limit: int | None = None) -> None:
         self.gang_id = gang_id
-        self._settings = settings if limit is None else _limited(settings, limit)
+        self._settings = settings if limit is None else settings.limited(limit)
         self._room = Room(
             resources_per_worker=settings.resources_per_worker, growth=settings.growth
         )
@@ -222,7 +220,7 @@ class Gang:
                 remove_placement_group(group)
 
     def _start_fit(self) -> _Fit:
-        trainer = _trainer(self._settings, self.gang_id, self._mailbox)
+        trainer = strict_trainer(self._settings, self.gang_id, self._mailbox)
         mailbox = self._mailbox
 
         def fit() -> None:
@@ -278,13 +276,6 @@ class Gang:
         psutil.wait_procs(self._processes, timeout=_ABORT_STEP_S)
 
 
-def _limited(settings: GangSettings, limit: int) -> GangSettings:
-    sizes = tuple(size for size in settings.setup.world_sizes if size <= limit)
-    return replace(
-        settings, world_size=max(sizes), setup=replace(settings.setup, world_sizes=sizes)
-    )
-
-
 def _here() -> str:
     """This process, which has one gang at a time."""
     return str(os.getpid())
@@ -298,34 +289,3 @@ def _processes_here(members: tuple[Member, ...]) -> list[psutil.Process]:
             with suppress(psutil.NoSuchProcess):
                 found.append(psutil.Process(member.pid))
     return found
-
-
-def _trainer(
-    settings: GangSettings, gang_id: str, mailbox: ActorHandle[Mailbox]
-) -> LeanTorchTrainer:
-    use_gpu = settings.resources_per_worker.get("GPU", 0) > 0
-    strict = ray.train.FailureConfig(
-        # Ray must not start the train function again by itself.
-        max_failures=0,
-        controller_failure_limit=0,  # type: ignore[call-arg]
-        max_preemption_failures=0,
-    )
-    return LeanTorchTrainer(
-        serve,
-        train_loop_config={"gang": settings, "mailbox": mailbox},
-        torch_config=NodeTorchConfig(
-            backend="nccl" if use_gpu else "gloo",
-            # Our own deadlines come first and know more.
-            timeout_s=int(2 * max(settings.stall_timeout_s, settings.start_timeout_s)) + 60,
-            spread=settings.placement_strategy == "SPREAD",
-        ),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.world_size,
-            use_gpu=use_gpu,
-            resources_per_worker=settings.resources_per_worker,
-            placement_strategy=settings.placement_strategy,
-        ),
-        run_config=ray.train.RunConfig(
-            name=gang_id, storage_path=str(settings.storage), failure_config=strict
-        ),
-    )

@@ -8,7 +8,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +85,11 @@ class GangSettings:
     """Where to write what the ranks print; None: nowhere."""
     checkpoints: CheckpointShelf | None = None
     """Where checkpoints go; None where none are taken."""
+
+    def limited(self, most: int) -> GangSettings:
+        """The same for a gang of at most so many ranks, and the world sizes that fit it."""
+        sizes = tuple(size for size in self.setup.world_sizes if size <= most)
+        return replace(self, world_size=max(sizes), setup=replace(self.setup, world_sizes=sizes))
 
 
 def serve(config: dict[str, Any]) -> None:
