@@ -86,8 +86,6 @@ def test_what_cannot_be_sent_is_said_before_anything_starts() -> None:
 
     said = r"factory\.lock cannot be sent to the workers: .*lock"
     with pytest.raises(WorkloadError, match=said):
-        WorkloadError, match=r"factory\.lock cannot be sent to the workers: .*lock"
-    ):
         SentWorkload.of(factory)
 
 
