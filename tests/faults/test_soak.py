@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fault_scene
@@ -33,6 +33,8 @@ ENDS = {
     "diverged": 2,
 }
 
+_KINDS = {"lane": "ResourceTrainable", "workers": "RayTrainWorker"}
+
 
 class Sizes:
     """Memory of the driver, the lane and the workers, looked at now and then."""
@@ -54,15 +56,14 @@ class Sizes:
         while not self._done.wait(1.0):
             self._look("driver", psutil.Process())
             for process in fault_scene.processes_with(self._tag):
-                for kind, name in (("lane", "ResourceTrainable"), ("workers", "RayTrainWorker")):
-                    if name in " ".join(process.cmdline()):
-                        self._look(kind, process)
+                with suppress(psutil.Error):  # it may have ended since
+                    words = " ".join(process.cmdline())
+                    for kind, name in _KINDS.items():
+                        if name in words:
+                            self._look(kind, process)
 
     def _look(self, kind: str, process: psutil.Process) -> None:
-        try:
-            self.bytes[kind].append(process.memory_full_info().pss)
-        except psutil.Error:
-            return
+        self.bytes[kind].append(process.memory_full_info().pss)
 
 
 def level(sizes: list[int]) -> tuple[float, float]:
