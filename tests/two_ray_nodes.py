@@ -19,7 +19,7 @@ __all__ = ["HEAD", "OTHER", "Ended", "RayNodes", "two_ray_nodes"]
 HEAD, OTHER = 0, 1
 PORT = 6379
 _START_S = 120.0
-_RUN_S = 280.0
+_RUN_S = 400.0
 _BIN = Path(sys.executable).parent
 
 

@@ -21,7 +21,7 @@ from gated_sweep import write_gated_sweep
 
 from ddp_sweep.results import load_results
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 SRUN = """#!/bin/bash
 tasks=1

@@ -27,7 +27,7 @@ from ddp_sweep.live.lines import PlainLines
 from ddp_sweep.live.record import read_record
 from ddp_sweep.results import ResultsFolder, load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.placement, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(900)]
 
 ENDING_S = 60.0
 

@@ -23,7 +23,7 @@ from ddp_sweep.report.run_status import run_status
 from ddp_sweep.results import load_results
 from ddp_sweep.spec import parse_spec
 
-pytestmark = [pytest.mark.ray, pytest.mark.placement, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(900)]
 
 CPUS = 8
 SIDE_BY_SIDE = {
