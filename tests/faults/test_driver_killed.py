@@ -89,7 +89,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield ray.get_runtime_context().gcs_address
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))]
+)
 def test_on_a_cluster_that_goes_on(sweep: Path, cluster: str, seed: int) -> None:
     def gone(_: list[psutil.Process]) -> str:
         began_s = time.monotonic()
@@ -99,6 +101,7 @@ def test_on_a_cluster_that_goes_on(sweep: Path, cluster: str, seed: int) -> None
     killed_again_and_again(sweep, ["--address", cluster], moments(seed), gone)
 
 
+@pytest.mark.long
 def test_with_a_ray_of_its_own(sweep: Path) -> None:
     def gone(started: list[psutil.Process]) -> str:
         began_s = time.monotonic()
