@@ -14,7 +14,8 @@ from ddp_sweep.checkup.facts import (
     NodeFacts,
     Versions,
 )
-from ddp_sweep.checkup.judgement import Gravity, Problem, find_problems
+from ddp_sweep.checkup.judgement import find_problems
+from ddp_sweep.checkup.problem import Gravity, Problem
 
 __all__ = [
     "ClusterFacts",
