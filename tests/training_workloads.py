@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ddp_sweep import Binary, EvaluationOutput, LossSum, Metric, Multiclass, Regression
 from ddp_sweep.workloads.digits import Digits
@@ -198,6 +199,27 @@ class OneBadRow(_Blobs):
         return TensorDataset(points, labels), validation
 
 
+class _Killed(Dataset[int]):
+    """Ends the process that reads it, as the kernel does where memory runs out."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+_MESSAGES = {
+    "gloo": "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]",
+    "gloo timeout": "[/w/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out "
+    "waiting 1800000ms for recv operation to complete",
+    "own file": "cannot read igloo.png",
+    "shared memory": "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible "
+    "that dataloader's workers are out of shared memory.",
+}
+
+
 class Raising(_Blobs):
     """Raises what it is told to while it trains."""
 
@@ -207,8 +229,10 @@ class Raising(_Blobs):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.error == "memory":
             torch.empty(2**55)
-        if self.error == "gloo":
-            raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]")
+        if self.error in _MESSAGES:
+            raise RuntimeError(_MESSAGES[self.error])
+        if self.error == "loading process":
+            next(iter(DataLoader(_Killed(), num_workers=1)))
         if self.error == "own connection":
             raise ConnectionResetError(104, "Connection reset by peer")
         return super().loss(outputs[:, :0], targets)

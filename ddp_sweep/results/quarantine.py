@@ -18,7 +18,7 @@ from ddp_sweep.results.tables import AttemptName, Unusable, first_line, sort_fil
 from ddp_sweep.results.whole_files import writing
 from ddp_sweep.schema import TABLES
 
-__all__ = ["quarantine_curves", "quarantine_rows"]
+__all__ = ["quarantine_attempt", "quarantine_curves", "quarantine_rows"]
 
 
 def quarantine_rows(folder: ResultsFolder) -> tuple[str, ...]:
@@ -57,6 +57,18 @@ def quarantine_curves(folder: ResultsFolder) -> tuple[str, ...]:
         for table in ("evals", "steps")
         for one, meaning in _curves(folder, table)
     )
+
+
+def quarantine_attempt(folder: ResultsFolder, record: Path, reason: str) -> str:
+    """Move what stands for an attempt under way and says too little to give it a row.
+
+    Returns:
+        A sentence: where it is now, why, and what that means.
+
+    Raises:
+        WriteError: It cannot be moved.
+    """
+    return _moved(folder, Unusable(file=record, reason=reason), "no attempt is known from it")
 
 
 def _require_ours(folder: ResultsFolder, unusable: list[Unusable]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "NEVER_NULL",
     "AttemptName",
     "Unusable",
     "directions",
@@ -27,6 +28,12 @@ __all__ = [
     "to_frame",
     "visible_files",
 ]
+
+NEVER_NULL = (
+    *("trial_id", "attempt", "status", "configuration_id"),
+    *("world_size", "per_worker_batch_size", "global_batch_size", "seed"),
+)
+"""Columns without which a row says nothing: what it is of, and how it ended."""
 
 _NAME = re.compile(r"^(?P<trial>.+)-(?P<attempt>[1-9]\d*)\.(?P<kind>parquet|json)$")
 
@@ -146,9 +153,13 @@ def _read_file(file: Path, schema: pa.Schema, sweep: str | None) -> pa.Table:
     metrics = [field for field in table.schema if field.name.startswith(METRIC_PREFIX)]
     full = pa.schema([*schema, *(field.with_type(pa.float64()) for field in metrics)])
     try:
-        return table.select(full.names).cast(full)
+        found = table.select(full.names).cast(full)
     except (pa.ArrowException, ValueError) as error:
         raise _UnusableError(f"its columns are of other types: {first_line(error)}") from error
+    lacking = [name for name in NEVER_NULL if name in schema.names and found[name].null_count]
+    if lacking:
+        raise _UnusableError(f"it has rows without {', '.join(lacking)}")
+    return found
 
 
 def _parquet(file: Path) -> pa.Table:

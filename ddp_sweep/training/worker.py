@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -30,8 +31,14 @@ from ddp_sweep.workload import WorkloadFactory, load_workload, located, user_tra
 
 __all__ = ["Worker"]
 
-_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
-"""In the RuntimeError of a collective when another rank is gone."""
+_DIED = re.compile(
+    # A collective whose peer is gone; gloo's errors begin with the place in its own source.
+    r"Connection closed by peer|Connection reset by peer|Broken pipe"
+    r"|third_party/gloo/|Gloo connect"
+    # A loading process that was killed, as the kernel does where memory runs out.
+    r"|DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)"
+)
+"""In a RuntimeError of a rank that is not itself to blame: the trial may be tried again."""
 
 
 class Worker:
@@ -136,19 +143,22 @@ class Worker:
     def describe_failure(self, error: BaseException) -> RankFailure:
         """What an exception that left :meth:`run` means.
 
-        A rank whose peer is gone reports ``worker_died``: the cause lies elsewhere.
+        A rank that lost a peer or a loading process reports ``worker_died``: the cause lies
+        elsewhere.
         """
         detail = str(error) if isinstance(error, WorkloadError) else user_traceback(error)
         return RankFailure(rank=self._rank, status=_status(error), detail=detail)
 
 
 def _status(error: BaseException) -> Status:
-    message = str(error)
     if is_out_of_memory(error):
         return Status.OUT_OF_MEMORY
     # A workload's own lost connection (a download, a data base) is an OSError.
-    lost_peer = isinstance(error, RuntimeError) and any(sign in message for sign in _LOST_PEER)
-    if isinstance(error, dist.DistError) or lost_peer:
+    lost = isinstance(error, RuntimeError) and _DIED.search(str(error)) is not None
+    # Then /dev/shm is too small for the loading processes, and will be the next time.
+    if lost and "Bus error" in f"{error} {error.__cause__}":
+        return Status.WORKLOAD_ERROR
+    if isinstance(error, dist.DistError) or lost:
         return Status.WORKER_DIED
     return Status.WORKLOAD_ERROR
 

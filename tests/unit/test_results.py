@@ -93,6 +93,13 @@ def damage_foreign(folder: ResultsFolder) -> Path:
     return file
 
 
+def damage_nulls(folder: ResultsFolder) -> Path:
+    file = folder.trials / "foreign-1.parquet"
+    nulls = {name: [None] for name in TRIALS.names} | {"trial_id": ["foreign"]}
+    pq.write_table(pa.table(nulls, schema=TRIALS), file)
+    return file
+
+
 def damage_text(folder: ResultsFolder) -> Path:
     file = folder.trials / "notes.txt"
     file.write_text("mine")
@@ -107,7 +114,9 @@ def damage_newer(folder: ResultsFolder) -> Path:
     return file
 
 
-@pytest.mark.parametrize("damage", [damage_truncated, damage_foreign, damage_text, damage_newer])
+@pytest.mark.parametrize(
+    "damage", [damage_truncated, damage_foreign, damage_nulls, damage_text, damage_newer]
+)
 def test_a_file_that_cannot_be_used_is_left_out_and_named(tmp_path: Path, damage) -> None:  # noqa: ANN001
     folder = write_folder(tmp_path, rows(CELLS))
     file = damage(folder)

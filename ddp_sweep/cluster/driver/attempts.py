@@ -9,6 +9,7 @@ goes down before it reaches the disk, the same number is given to the next attem
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ddp_sweep.errors import RecordedError
+from ddp_sweep.errors import RecordedError, ResultsWarning
 from ddp_sweep.live.record import Record, read_record
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.results.lock import Holder
+from ddp_sweep.results.quarantine import quarantine_attempt
+from ddp_sweep.results.tables import NEVER_NULL, AttemptName, first_line
 from ddp_sweep.results.whole_files import write_whole, writing
-from ddp_sweep.schema import Status
+from ddp_sweep.schema import TRIALS, Status
 
 __all__ = ["Attempts", "CommitForDriver"]
 
@@ -96,6 +100,8 @@ class Attempts:
         Those are interrupted: what was handed out and had no end when its driver died. Workers of
         such a driver may still be on their way out; if they write a row first, it stands.
 
+        What says too little to be an attempt is moved to ``_quarantine``, with a warning.
+
         Raises:
             WriteError: A row cannot be written.
         """
@@ -111,21 +117,33 @@ class Attempts:
 
     def _unheard(self, record: Record | None) -> Iterator[dict[str, Any]]:
         for file in sorted(self._folder.attempts.glob("*.json")):
-            row = _read(file)
-            if row is None:  # the machine went down while it was written
+            if file.stat().st_size == 0:  # the machine went down while it was written
                 with suppress(OSError):
                     file.unlink()
+                continue
+            try:
+                row = _read(file)
+            except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+                reason = f"it describes no attempt: {first_line(error)}"
+                sentence = quarantine_attempt(self._folder, file, reason)
+                warnings.warn(sentence, ResultsWarning, stacklevel=2)
             else:
                 yield row | _last_heard(row, record)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        row: Any = json.loads(file.read_text(encoding="utf-8"))
-        row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-        return {**row, "trial_id": str(row["trial_id"]), "attempt": int(row["attempt"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _read(file: Path) -> dict[str, Any]:
+    """The row that an attempt gets if nobody hears of it again; an error where it is none."""
+    row: Any = json.loads(file.read_text(encoding="utf-8"))
+    row["finished_at"] = datetime.fromisoformat(row["finished_at"])
+    named = AttemptName.of(file)
+    if named != AttemptName(row["trial_id"], row["attempt"]):
+        raise ValueError("its name is that of another attempt")
+    lacking = [name for name in NEVER_NULL if row.get(name) is None]
+    if lacking:
+        raise ValueError(f"it is without {', '.join(lacking)}")
+    known = pa.schema([TRIALS.field(name) for name in TRIALS.names if name in row])
+    pa.Table.from_pylist([row], schema=known)
+    return dict(row)
 
 
 def _last_heard(row: Mapping[str, Any], record: Record | None) -> dict[str, datetime]:

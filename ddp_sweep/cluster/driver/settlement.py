@@ -7,55 +7,74 @@ from typing import Any
 
 from ddp_sweep.errors import DdpSweepError, ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
-from ddp_sweep.results import Results, ResultsFolder
+from ddp_sweep.results import Results
 from ddp_sweep.results.whole_files import write_whole, writing
 from ddp_sweep.spec import SweepSpec, parse_spec
 
-__all__ = ["refuse_other_code", "settle_spec"]
+__all__ = ["refuse_other_code", "refuse_other_spec", "settle_spec"]
 
-_MAY_CHANGE = ("quality.confirm_seeds", "resources.checkpoint_every_s")
-"""Settings that no measurement and no judgement of what is there depends on."""
+_MAY_CHANGE = (
+    "quality.confirm_seeds",
+    "resources.checkpoint_every_s",
+    "resources.max_attempts",
+    "resources.stall_timeout_s",
+    "resources.start_timeout_s",
+)
+"""Settings that no measurement and no judgement of what is there depends on.
+
+How long to wait for workers, and how often to try again, is what the message of a trial that was
+given up advises to change. ``trial_timeout_s`` is not among them: it decides what is a failure.
+"""
 _OTHER_FOLDER = "Take these changes back, or give another folder with --output (in Python output=)"
 
 
-def settle_spec(folder: ResultsFolder, spec: SweepSpec, *, extend: bool = False) -> None:
-    """Write the sweep file into a new folder; in one that has results, it must be the same.
+def refuse_other_spec(results: Results, spec: SweepSpec, *, extend: bool = False) -> bool:
+    """Refuse to add to results, or to attempts without one, that another sweep file has led to.
 
     Args:
-        folder: Where the results are.
+        results: What the folder holds; its trials are looked at.
         spec: The sweep file of this run.
         extend: Whether configurations may have been added. All that were there must have stayed.
+
+    Returns:
+        Whether the folder's own copy is missing, or differs in what may change.
 
     Raises:
         ResultsError: There are trials, and the sweep file beside them cannot be read.
         SpecChangedError: It differs in something else; the message names each setting.
-        WriteError: It cannot be written.
     """
-    known = folder.read(("trials",))
-    if known.spec is None and folder.spec_file.exists() and not known.trials.empty:
+    folder = results.folder
+    if results.spec is None and folder.spec_file.exists() and not results.trials.empty:
         raise ResultsError(
             f"{folder.spec_file} cannot be read, so nobody knows what the trials there have in "
             "common; mend it from a backup, or give another folder with --output"
         )
-    if known.spec is None or known.trials.empty:
-        _write_spec(folder, spec)
-        return
-    differences = dict(_differences(known.spec, spec.to_mapping()))
+    if results.spec is None or (results.trials.empty and not any(folder.attempts.glob("*.json"))):
+        return True
+    differences = dict(_differences(results.spec, spec.to_mapping()))
     refused = {key: line for key, line in differences.items() if key not in _MAY_CHANGE}
     if extend and refused:
-        refused = _beyond_extension(known.spec, spec, refused)
+        refused = _beyond_extension(results.spec, spec, refused)
     if refused:
         listed = "\n".join(f"  {line}" for line in refused.values())
         raise SpecChangedError(
             f"{folder.path} was made by another sweep file:\n{listed}\n{_ways_on(refused, extend)}"
         )
-    if differences:
-        _write_spec(folder, spec)
+    return bool(differences)
 
 
-def _write_spec(folder: ResultsFolder, spec: SweepSpec) -> None:
-    with writing(folder.spec_file):
-        write_whole(folder.spec_file, spec.to_yaml())
+def settle_spec(results: Results, spec: SweepSpec, *, extend: bool = False) -> None:
+    """Write the sweep file into a new folder; in one that has results, it must be the same.
+
+    Args and errors are those of :func:`refuse_other_spec`, and:
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    if refuse_other_spec(results, spec, extend=extend):
+        file = results.folder.spec_file
+        with writing(file):
+            write_whole(file, spec.to_yaml())
 
 
 def refuse_other_code(results: Results, code_version: str, *, accept: bool = False) -> None:

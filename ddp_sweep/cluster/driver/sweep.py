@@ -30,7 +30,7 @@ from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.progress import Progress, observer_for, summary
 from ddp_sweep.cluster.driver.seed_additions import SeedBook
 from ddp_sweep.cluster.driver.session import Session
-from ddp_sweep.cluster.driver.settlement import refuse_other_code, settle_spec
+from ddp_sweep.cluster.driver.settlement import refuse_other_code, refuse_other_spec, settle_spec
 from ddp_sweep.cluster.driver.winner import write_winner
 from ddp_sweep.cluster.gang.sent_workload import SentWorkload
 from ddp_sweep.cluster.gang.serving import WorkerFactory
@@ -130,10 +130,13 @@ def run_sweep(
     facts = _facts(spec, factory)
     reporter = Reporter(folder, facts, directions_of_all(inspected.all))
     with locked(folder):
+        found = folder.read(("trials",))
+        refuse_other_code(found, facts.code_version, accept=asked.accept_code_change)
+        refuse_other_spec(found, spec, extend=asked.extend)
+        # Nothing in the folder was touched so far: it may be that of another sweep.
         _tidy(folder, reporter)
         results = folder.read(("trials",))
-        refuse_other_code(results, facts.code_version, accept=asked.accept_code_change)
-        settle_spec(folder, spec, extend=asked.extend)
+        settle_spec(results, spec, extend=asked.extend)
         if results.trials.empty:  # seeds of a sweep file that was changed before its first trial
             with writing(folder.seeds_file):
                 folder.seeds_file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from live_events import began, followed, heard, plan_event
 from plan_samples import FACTS, spec, trials
 
 from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
-from ddp_sweep.errors import RecordedError
+from ddp_sweep.errors import RecordedError, ResultsWarning
 from ddp_sweep.live import Progress
 from ddp_sweep.live.record import write_record
 from ddp_sweep.live.trials import planned
@@ -125,6 +126,35 @@ def test_a_record_that_did_not_reach_the_disk_is_no_attempt(reporter: Reporter) 
     reporter.folder.attempt_record(trials()[0].trial_id, 1).write_text("")
     assert attempts.settle() == 0
     assert list(reporter.folder.attempts.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"world_size": "two"},
+        {"world_size": None},
+        {"trial_id": 7},
+        {"attempt": 2},
+        {"finished_at": "noon"},
+        {"status": None},
+        [],
+    ],
+)
+def test_a_record_that_describes_no_attempt_is_moved_and_named(
+    reporter: Reporter, damage: object
+) -> None:
+    attempts = Attempts(reporter.folder, reporter)
+    for trial in trials()[:2]:
+        attempts.begin(trial, 1)
+    record = reporter.folder.attempt_record(trials()[0].trial_id, 1)
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps(known | damage if isinstance(damage, dict) else damage))
+
+    with pytest.warns(ResultsWarning, match=f"{record.name} was moved to .*no attempt"):
+        assert attempts.settle() == 1
+
+    assert list(load_results(reporter.folder.path).trials["trial_id"]) == [trials()[1].trial_id]
+    assert (reporter.folder.quarantine / "_attempts" / record.name).exists()
 
 
 def test_numbers_of_attempts_have_no_gap(reporter: Reporter) -> None:

@@ -96,10 +96,10 @@ def test_an_attempt_is_recorded_from_the_moment_its_row_is_written(tmp_path: Pat
 
 def test_the_sweep_file_is_kept_and_a_change_is_named(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
-    settle_spec(folder, spec(seeds=2))
+    settle_spec(folder.read(("trials",)), spec(seeds=2))
     # Nothing was measured yet: a change costs nothing.
-    settle_spec(folder, spec(seeds=1))
+    settle_spec(folder.read(("trials",)), spec(seeds=1))
     write(folder, trials(seeds=1)[0], Status.SUCCEEDED)
-    settle_spec(folder, spec(seeds=1))
+    settle_spec(folder.read(("trials",)), spec(seeds=1))
     with pytest.raises(SpecChangedError, match=r"sweep.world_size: \[1, 2\] there, \[4\] now"):
-        settle_spec(folder, spec(seeds=1, world_sizes=(4,)))
+        settle_spec(folder.read(("trials",)), spec(seeds=1, world_sizes=(4,)))

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from plan_samples import FACTS, spec, trials
 
+from ddp_sweep.cluster.driver.attempts import Attempts
 from ddp_sweep.cluster.driver.settlement import refuse_other_code, settle_spec
+from ddp_sweep.cluster.driver.sweep import run_sweep
 from ddp_sweep.errors import ResultsError, SpecChangedError
 from ddp_sweep.plan import configuration_ids
 from ddp_sweep.reporter import AttemptResult, Reporter
@@ -23,7 +25,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def folder(tmp_path: Path) -> ResultsFolder:
     folder = ResultsFolder(tmp_path)
-    settle_spec(folder, spec())
+    settle_spec(folder.read(("trials",)), spec())
     write(folder, "commit:old", attempt=1)
     return folder
 
@@ -47,7 +49,7 @@ def test_a_sweep_file_that_cannot_be_read_is_not_replaced_by_another(
 ) -> None:
     folder.spec_file.write_text("name: [")
     with pytest.raises(ResultsError, match=r"_sweep\.yaml cannot be read"):
-        settle_spec(folder, spec(seeds=3))
+        settle_spec(folder.read(("trials",)), spec(seeds=3))
     assert folder.spec_file.read_text() == "name: ["
 
 
@@ -57,8 +59,8 @@ def test_configurations_that_were_added_are_taken_where_that_is_asked_for(
     more = spec(world_sizes=(1, 2, 4))
 
     with pytest.raises(SpecChangedError, match="--extend"):
-        settle_spec(folder, more)
-    settle_spec(folder, more, extend=True)
+        settle_spec(folder.read(("trials",)), more)
+    settle_spec(folder.read(("trials",)), more, extend=True)
 
     assert folder.read().spec == more.to_mapping()
     assert configuration_ids(spec()) < configuration_ids(more)
@@ -78,7 +80,7 @@ def test_an_extension_takes_nothing_away_and_changes_nothing_else(
     before = folder.spec_file.read_bytes()
 
     with pytest.raises(SpecChangedError, match=words):
-        settle_spec(folder, changed(**settings), extend=True)
+        settle_spec(folder.read(("trials",)), changed(**settings), extend=True)
 
     assert folder.spec_file.read_bytes() == before
 
@@ -86,7 +88,7 @@ def test_an_extension_takes_nothing_away_and_changes_nothing_else(
 def test_a_new_axis_at_the_value_that_held_before_is_an_extension(folder: ResultsFolder) -> None:
     axes = spec().to_mapping()["sweep"] | {"optimizer": ["sgd", "adamw"]}
 
-    settle_spec(folder, changed(sweep=axes), extend=True)
+    settle_spec(folder.read(("trials",)), changed(sweep=axes), extend=True)
 
     assert len(configuration_ids(changed(sweep=axes))) == 4
 
@@ -94,9 +96,45 @@ def test_a_new_axis_at_the_value_that_held_before_is_an_extension(folder: Result
 def test_a_confirmation_may_be_asked_for_later(folder: ResultsFolder) -> None:
     confirmed = changed(quality={"confirm_seeds": 5})
 
-    settle_spec(folder, confirmed)
+    settle_spec(folder.read(("trials",)), confirmed)
 
     assert folder.read().spec == confirmed.to_mapping()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"stall_timeout_s": 900}, {"start_timeout_s": 900}, {"max_attempts": 5}]
+)
+def test_what_the_message_of_a_failed_trial_advises_to_raise_may_be_raised(
+    folder: ResultsFolder, settings: dict[str, float]
+) -> None:
+    raised = changed(resources=settings)
+
+    settle_spec(folder.read(("trials",)), raised)
+
+    assert folder.read().spec == raised.to_mapping()
+
+
+def test_a_longer_time_for_a_trial_changes_what_counts_as_a_failure(folder: ResultsFolder) -> None:
+    with pytest.raises(SpecChangedError, match=r"resources\.trial_timeout_s"):
+        settle_spec(folder.read(("trials",)), changed(resources={"trial_timeout_s": 900}))
+
+
+@pytest.mark.parametrize("has_a_row", [True, False])
+def test_a_run_that_is_refused_has_touched_nothing(tmp_path: Path, has_a_row: bool) -> None:
+    folder = ResultsFolder(tmp_path)
+    settle_spec(folder.read(("trials",)), spec())
+    if has_a_row:
+        write(folder, "commit:old", attempt=1)
+    Attempts(folder, Reporter(folder, FACTS)).begin(trials()[1], 1)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    other = changed(workload="ddp_sweep.workloads.digits:Digits")
+
+    with pytest.raises(SpecChangedError):
+        run_sweep(other, output=tmp_path, progress="none")
+
+    after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    after.pop(folder.lock_file, None)
+    assert after == before
 
 
 def test_changed_code_is_refused_until_it_is_accepted_once(folder: ResultsFolder) -> None:
@@ -117,10 +155,10 @@ def test_a_rate_that_is_put_first_in_the_list_is_an_extension(tmp_path: Path) ->
         return changed(sweep=axes, training=training)
 
     folder = ResultsFolder(tmp_path)
-    settle_spec(folder, swept(0.1, 0.2))
+    settle_spec(folder.read(("trials",)), swept(0.1, 0.2))
     write(folder, "commit:old", attempt=1)
 
-    settle_spec(folder, swept(0.05, 0.1, 0.2), extend=True)
+    settle_spec(folder.read(("trials",)), swept(0.05, 0.1, 0.2), extend=True)
 
     with pytest.raises(SpecChangedError, match=r"training.learning_rate"):
-        settle_spec(folder, swept(0.3, 0.2), extend=True)
+        settle_spec(folder.read(("trials",)), swept(0.3, 0.2), extend=True)

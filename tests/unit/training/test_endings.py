@@ -68,6 +68,10 @@ def test_a_deadline_ends_the_trial_on_all_ranks_at_the_same_step(
         ("shape", Status.WORKLOAD_ERROR, "super().loss(outputs[:, :0], targets)"),
         ("memory", Status.OUT_OF_MEMORY, "torch.empty(2**55)"),
         ("gloo", Status.WORKER_DIED, "Connection closed by peer"),
+        ("gloo timeout", Status.WORKER_DIED, "Timed out waiting"),
+        ("loading process", Status.WORKER_DIED, "exited unexpectedly"),
+        ("shared memory", Status.WORKLOAD_ERROR, "out of shared memory"),
+        ("own file", Status.WORKLOAD_ERROR, "igloo.png"),
         ("own connection", Status.WORKLOAD_ERROR, "ConnectionResetError"),
     ],
 )
