@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import fake_ranks
@@ -63,7 +64,7 @@ def test_the_last_words_of_the_dead_are_in_the_log(
     assert any("Segmentation fault" in one for one in said(crashed, 1))
     assert any("talking_ranks.py" in one and " _talk" in one for one in said(crashed, 1))
     _, raised = log_of(tmp_path, "raise")
-    assert said(raised, 1)[-1] == "ValueError: asked to"
+    assert "ValueError: asked to" in said(raised, 1)
     _, recycled = log_of(tmp_path, "recycle")
     assert "# rank 1 needs a new process: asked to" in [line.text for line in recycled]
 
@@ -107,5 +108,5 @@ def test_much_output_is_bounded_and_its_end_is_there(tmp_path: Path) -> None:
     assert many[0].startswith("line 0 ")
     assert many[-1].startswith("line 99999 ")
     numbers = [int(one.split()[1]) for one in many]
-    assert numbers == sorted(numbers)
+    assert [(one, later) for one, later in pairwise(numbers) if later <= one] == []
     assert TrialLogs(tmp_path / "_logs").file(trial_id, 1).stat().st_size < 12_000_000

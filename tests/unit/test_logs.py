@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -158,6 +159,43 @@ def test_a_log_has_a_beginning_what_ranks_printed_and_an_end(logs: TrialLogs) ->
     ]
     assert {rest.log for rest in (rest0, rest1, rest2)} == {logs.file("3f2a", 2)}
     assert not list(logs.folder.glob("starting*"))
+
+
+@given(order=st.permutations(range(8)), came=st.integers(0, 8))
+def test_pieces_that_come_in_another_order_are_written_in_their_own(
+    order: list[int], came: int
+) -> None:
+    pieces = [printed(f"line {k}\n", end=100 + 7 * (k + 1)) for k in range(8)]
+    with tempfile.TemporaryDirectory() as folder:
+        log = TrialLog(TrialLogs(Path(folder)))
+        log.join(source(0))
+        log.begin("3f2a", 1, world_size=1)
+        for k in order[:came]:
+            log.printed(0, pieces[k])
+        [rest] = log.close()
+        text = log_text_of(Path(folder))
+    whole = next((k for k in range(8) if k not in order[:came]), 8)
+    assert [line for line in text if "rank 0 |" in line] == [
+        f"14:03:06.124 rank 0 | line {k}" for k in range(whole)
+    ]
+    # What came early is read again behind the piece that is missing.
+    assert rest.positions == (100 + 7 * whole, 100)
+
+
+def test_what_is_missing_is_not_waited_for_in_the_next_trial(logs: TrialLogs) -> None:
+    logs.begin("3f2a", 1, "1 worker x 4, seed 0", NOW)
+    log = TrialLog(logs)
+    log.join(source(0))
+    log.begin("3f2a", 1, world_size=1)
+    log.printed(0, printed("later\n", end=200))
+    log.begin("77aa", 1, world_size=1)
+    log.printed(0, printed("next\n", end=205))
+    assert "| later" in logs.file("3f2a", 1).read_text()
+    assert "| next" in logs.file("77aa", 1).read_text()
+
+
+def log_text_of(folder: Path) -> list[str]:
+    return TrialLogs(folder).file("3f2a", 1).read_text().splitlines()
 
 
 def test_a_log_that_cannot_be_written_hurts_nothing(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ class Printed:
     """Skipped right before it."""
 
     @property
+    def begin(self) -> int:
+        """Place in the file where it begins, with what was left out."""
+        return self.end - len(self.text) - self.left_out_bytes
+
+    @property
     def log_bytes(self) -> int:
         """About what it takes in the log."""
         return len(self.text) + _PREFIX_BYTES * self.text.count(b"\n")

@@ -6,10 +6,13 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddp_sweep.cluster.gang.output import OutputFile, Printed
+from ddp_sweep.cluster.gang.output import OutputFile, Printed, Stream
 from ddp_sweep.results.logs import TrialLogs, append_text, log_text, on_one_line
 
 __all__ = ["Source", "TrialLog", "Unread", "lines_of"]
+
+_MOST_EARLY = 100
+"""Pieces that wait for one before them; then it is not waited for any longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,9 @@ class Unread:
 class TrialLog:
     """Writes what comes in from ranks to the log of the trial that runs.
 
+    Ray may hand over calls of one process in another order than they were made in: a piece that
+    comes before the one it follows in its file waits for that.
+
     Args:
         logs: The logs of the sweep.
     """
@@ -47,7 +53,8 @@ class TrialLog:
         self._workers = uuid.uuid4().hex[:8]
         self._file = logs.starting(self._workers)
         self._sources: dict[int, Source] = {}
-        self._positions: dict[int, dict[str, int]] = {}
+        self._positions: dict[int, dict[Stream, int]] = {}
+        self._early: dict[tuple[int, Stream], list[Printed]] = {}
         self._closed = False
 
     def join(self, source: Source) -> None:
@@ -57,6 +64,8 @@ class TrialLog:
 
     def begin(self, trial_id: str, attempt: int, world_size: int) -> None:
         """The ranks were given a trial; what they printed while they started belongs to it."""
+        for rank, stream in self._early:
+            self._write(rank, stream, most_early=0)
         self._file = self._logs.file(trial_id, attempt)
         ours = [one for rank, one in sorted(self._sources.items()) if rank < world_size]
         lines = [f"# rank {one.rank}: process {one.pid} on {one.node}\n" for one in ours]
@@ -66,15 +75,29 @@ class TrialLog:
     def printed(self, rank: int, piece: Printed) -> None:
         """A rank has printed something."""
         if not self._closed:
-            self._positions[rank][piece.stream] = piece.end
+            self._early.setdefault((rank, piece.stream), []).append(piece)
+            self._write(rank, piece.stream)
+
+    def _write(self, rank: int, stream: Stream, *, most_early: int = _MOST_EARLY) -> None:
+        """Write the pieces of a stream in order, as far as none is missing."""
+        pieces = sorted(self._early[rank, stream], key=lambda one: one.begin)
+        while pieces and (
+            pieces[0].begin <= self._positions[rank].get(stream, 0) or len(pieces) > most_early
+        ):
+            piece = pieces.pop(0)
+            self._positions[rank][stream] = piece.end
             append_text(self._file, lines_of(rank, piece))
+        self._early[rank, stream] = pieces
 
     def note(self, text: str) -> None:
         """Add a line of ours."""
         append_text(self._file, f"# {on_one_line(text)}\n")
 
     def close(self) -> tuple[Unread, ...]:
-        """Take no more; what is still to be read of the output of each rank."""
+        """Take no more; what is still to be read of the output of each rank.
+
+        That begins before a piece that has not come, so what came early is read again there.
+        """
         self._closed = True
         return tuple(
             Unread(
