@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ddp_sweep.cluster.driver.attempts import Attempts
+from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.ledger import attempt_recorded
 from ddp_sweep.cluster.lane.schedule import Assignment
 from ddp_sweep.cluster.lane.tuning import Ended
@@ -23,6 +24,8 @@ class Recovery:
 
     reporter: Reporter
     attempts: Attempts
+    feed: Feed
+    """Its board says what the workers were given last, also once they are gone."""
 
     def __call__(
         self,
@@ -32,12 +35,15 @@ class Recovery:
     ) -> Ended:
         """How an attempt ended; as given where it left no row of its own."""
         trial, attempt = assignment.trial, assignment.attempt
-        folder = self.reporter.folder
+        folder, board = self.reporter.folder, self.feed.board
+        began_at = None if board is None else board.began_at(trial.trial_id, attempt)
         lost = AttemptResult(
             trial=trial,
             attempt=attempt,
             status=status,
             status_detail=detail,
+            # Without it this would pass for workers that did not start, which ends the sweep.
+            started_at=began_at,
             finished_at=datetime.now(UTC),
         )
         if attempt_recorded(folder, trial.trial_id, attempt) is None:

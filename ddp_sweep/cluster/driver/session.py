@@ -77,7 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._attempts = Attempts(self.folder, self.reporter)
-        self._recover = Recovery(self.reporter, self._attempts)
+        self._recover = Recovery(self.reporter, self._attempts, self.feed)
 
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
