@@ -47,8 +47,10 @@ class Recovery:
             finished_at=datetime.now(UTC),
         )
         if attempt_recorded(folder, trial.trial_id, attempt) is None:
-            with suppress(RecordedError):  # its workers were on their way out, and had a row left
-                self.reporter.commit(lost)
+            # The row alone: workers on their way out may have written a success meanwhile, which
+            # stands, and its curves with it.
+            with suppress(RecordedError):
+                self.reporter.commit_row(self.reporter.trial_row(lost))
         self.attempts.end(trial.trial_id, attempt)
         recorded = attempt_recorded(folder, trial.trial_id, attempt)
         assert recorded is not None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plan_samples import FACTS, plan, spec, trials
@@ -15,9 +18,13 @@ from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, ScheduleSearcher
 from ddp_sweep.errors import CapacityError
 from ddp_sweep.live.lines import PlainLines
-from ddp_sweep.reporter import Reporter
+from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder, load_results
+from ddp_sweep.schema import Status
+from ddp_sweep.training.messages import Evaluation, RankReport
 from ddp_sweep.training.worker import Worker
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -77,3 +84,42 @@ def test_lanes_that_die_before_any_trial_begins_end_the_sweep(
     assert "the process that drives the workers died" in str(searcher.fatal)
     (row,) = load_results(session.folder.path).trials.to_dict("records")
     assert row["started_at"] is None or row["started_at"] != row["started_at"]
+
+
+class LateLane(Reporter):
+    """Right before the driver writes, a lane commits a success: it was on its way out."""
+
+    success: AttemptResult | None
+
+    def commit(self, result: AttemptResult) -> None:
+        self.lane_commits()
+        super().commit(result)
+
+    def commit_row(self, row: Mapping[str, Any]) -> None:
+        self.lane_commits()
+        super().commit_row(row)
+
+    def lane_commits(self) -> None:
+        if self.success is not None:
+            success, self.success = self.success, None
+            Reporter(self.folder, FACTS).commit(success)
+
+
+def test_a_success_that_comes_at_the_last_moment_keeps_its_curves(session: Session) -> None:
+    trial = next(one for one in trials() if one.world_size == 1)
+    evaluation = Evaluation(
+        epoch=1.0, optimizer_step=3, samples=12, train_time_s=1.0, eval_time_s=0.5, quality={}
+    )
+    report = RankReport(
+        rank=0, node="n", status=Status.SUCCEEDED, evaluations=(evaluation, evaluation)
+    )
+    late = LateLane(session.folder, FACTS)
+    late.success = AttemptResult(
+        trial=trial, attempt=1, status=Status.SUCCEEDED, reports=[report], started_at=NOON
+    )
+    recover = replace(session, reporter=late)._recover
+    ended = recover(Assignment(index=0, trial=trial, attempt=1), Status.INTERRUPTED, "stopped")
+    assert (ended.status, ended.began) == ("succeeded", True)
+    results = load_results(session.folder.path)
+    assert results.trials["status"].tolist() == ["succeeded"]
+    assert len(results.evals) == 2
