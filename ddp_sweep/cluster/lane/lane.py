@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ddp_sweep.cluster.gang.failures import Failure, GangOutcome, no_room
 from ddp_sweep.cluster.lane.headroom import Headroom
+from ddp_sweep.errors import UnwritableError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import AFTER_OTHERS, Status
@@ -137,12 +138,26 @@ class Lane:
             )
             failure = outcome.failure
         try:
-            self._commit(result)
+            return self._committed(result)
         finally:
             if failure is not None:
                 self._abort()
             elif any(one.recycle_reason for one in result.reports):
                 self.close()
+
+    def _committed(self, result: AttemptResult) -> AttemptResult:
+        """Commit an attempt; where its measurements cannot be written it fails for that.
+
+        Without a row it would pass for lost and be tried again, to the same end.
+        """
+        try:
+            self._commit(result)
+        except UnwritableError as error:
+            detail = f"its measurements cannot be written: {error}"
+            result = replace(
+                result, status=Status.WORKLOAD_ERROR, status_detail=detail, reports=()
+            )
+            self._commit(result)
         return result
 
     def close(self) -> None:

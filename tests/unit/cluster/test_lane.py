@@ -9,7 +9,7 @@ from plan_samples import request, trials
 from ddp_sweep.cluster.gang.failures import Failure, GangOutcome
 from ddp_sweep.cluster.lane.headroom import Headroom
 from ddp_sweep.cluster.lane.lane import Lane, restart_is_cheap
-from ddp_sweep.errors import ResultsError
+from ddp_sweep.errors import ResultsError, UnwritableError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import AFTER_OTHERS, Status, is_transient
@@ -215,6 +215,26 @@ def test_rows_that_cannot_be_written_are_no_fault_of_the_trial() -> None:
     with pytest.raises(ResultsError, match="no space left"):
         lane.run(request(trials()[0]))
     assert world.events == ["abort gang-1"]
+
+
+def test_measurements_that_cannot_be_written_cost_the_trial_and_not_its_row() -> None:
+    world = World(outcomes=[succeeded(2, recycle_reason="2 threads are left")])
+
+    def picky(result: AttemptResult) -> None:
+        if result.reports:
+            raise UnwritableError("column class_names: expected text, got an int")
+        world.commit(result)
+
+    lane = Lane(world.make, picky, world.headroom(), clock=lambda: world.now_s, now=lambda: NOON)
+    result = lane.run(request(trials()[0]))
+    assert world.committed == [result]
+    assert result.status == Status.WORKLOAD_ERROR
+    assert result.status_detail == (
+        "its measurements cannot be written: column class_names: expected text, got an int"
+    )
+    assert result.started_at is not None
+    # What its workers said of themselves still counts.
+    assert world.events == ["commit workload_error", "close gang-1"]
 
 
 def test_closing_ends_the_gang_once() -> None:
