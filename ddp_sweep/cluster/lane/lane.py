@@ -187,7 +187,7 @@ class Lane:
             if failure is not None and self._nodes_have_gone(failure):
                 # What is left may be enough, or they may be back by now.
                 self._abort()
-                failure = self._shortage(trial.world_size) or self._start()
+                failure = self._shortage(trial.world_size) or self._start_again(failure)
             self._had = max(self._had, 0 if failure else self._gang_size)
             startup_s = self._gang_start_s = self._clock() - began_s
         if block != self._block:
@@ -199,6 +199,14 @@ class Lane:
         self._gang = self._make_gang(self._room)
         self._gang_trials = 0
         return self._gang.start()
+
+    def _start_again(self, failure: Failure) -> Failure | None:
+        """Start workers in place of those that failed to, unless something is left of these.
+
+        It may hold the room that the new ones need and goes only with this process, so that the
+        trial is left to be tried again by another one.
+        """
+        return replace(failure, status=Status.WORKER_DIED) if self.broken else self._start()
 
     @property
     def _gang_size(self) -> int:

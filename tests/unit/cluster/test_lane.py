@@ -309,6 +309,21 @@ def test_workers_whose_node_is_lost_while_they_start_are_tried_with_what_is_left
     assert "room for 1" in str(ended.status_detail)
 
 
+def test_no_workers_are_started_beside_those_that_could_not_be_ended() -> None:
+    """They may hold the room that is left, and go only with the process of the lane."""
+    lost = Failure(status=Status.NODE_LOST, detail="nodes of the cluster are gone")
+    world = World(start_failures=[lost], clean_end=False)
+    lane = world.lane()
+    ended = lane.run(request(by_size()[1]))
+    assert (world.gangs, lane.broken) == (1, True)
+    assert ended.started_at is None
+    assert ended.status == Status.WORKER_DIED, "to be tried again, by another process"
+    assert ended.status_detail == "nodes of the cluster are gone"
+    # Where there is no room any more, another process could do no better.
+    world = World(room=[2, 1], start_failures=[lost], clean_end=False)
+    assert world.lane().run(request(by_size()[2])).status == Status.NODE_LOST
+
+
 def test_an_autoscaler_is_asked_by_starting_workers_and_what_it_does_not_bring_is_lost() -> None:
     late = Failure(status=Status.TIMED_OUT, detail="stalled: no start")
     world = World(room=[2], grows_to=2)
