@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
 from ddp_sweep.cluster.driver.recovery import Recovery
+from ddp_sweep.cluster.driver.scratch import scratch_folder
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
 from ddp_sweep.cluster.gang.shelf import CheckpointShelf
@@ -206,15 +206,10 @@ class Session:
             self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
         searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
-        with (
-            tempfile.TemporaryDirectory(
-                prefix="ddp-sweep-", ignore_cleanup_errors=True
-            ) as scratch,
-            drain_on_interrupt(drain),
-        ):
-            self.feed.board = ProgressBoard(Path(scratch))
+        with scratch_folder() as scratch, drain_on_interrupt(drain):
+            self.feed.board = ProgressBoard(scratch)
             self.feed.tell_and_wait(WorkersStarting(pending=len(pending)))
-            run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
+            run_schedule(searcher, self._blueprint(pending, cluster, scratch), scratch)
         if searcher.fatal is not None:
             raise searcher.fatal
         return interrupted and schedule.remaining > 0
