@@ -27,6 +27,7 @@ __all__ = [
     "SpecProblem",
     "SubmissionError",
     "TableError",
+    "UnwritableError",
     "WorkloadError",
     "WriteError",
 ]
@@ -119,6 +120,12 @@ class WriteError(ResultsError):
 
 class RecordedError(ResultsError):
     """An attempt at a trial that has its row already; the first one stands."""
+
+    exit_code = 1
+
+
+class UnwritableError(ResultsError):
+    """Measurements that the tables cannot hold; they name the column."""
 
     exit_code = 1
 

@@ -16,12 +16,12 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddp_sweep.errors import RecordedError
 from ddp_sweep.plan import InfeasibleTrial, Trial
 from ddp_sweep.results import ResultsFolder
+from ddp_sweep.results.row_tables import table_of_rows
 from ddp_sweep.results.whole_files import whole_file, writing
 from ddp_sweep.schema import Status, table_schema
 from ddp_sweep.training.messages import Evaluation, RankReport
@@ -69,6 +69,7 @@ class Reporter:
 
     Raises:
         RecordedError: The attempt has its row already.
+        UnwritableError: A measurement does not fit its column; the attempt has no row.
         WriteError: A file cannot be written.
     """
 
@@ -88,16 +89,13 @@ class Reporter:
         self, infeasible: InfeasibleTrial, at: datetime, attempt: int = 1
     ) -> None:
         """Write the row of a trial that cannot run."""
-        row = {
-            **vars(self.facts),
-            **_identity(infeasible),
-            "attempt": attempt,
+        ended = {
             "status": Status.INFEASIBLE,
             "status_detail": infeasible.reason,
             "started_at": at,
             "finished_at": at,
         }
-        self.commit_row(row)
+        self.commit_row({**vars(self.facts), **_identity(infeasible), "attempt": attempt, **ended})
 
     def commit_row(self, row: Mapping[str, Any]) -> None:
         """Write a row of ``trials`` alone."""
@@ -135,18 +133,15 @@ class Reporter:
     def _write(
         self, table: str, trial_id: str, attempt: int, rows: Sequence[Mapping[str, Any]]
     ) -> None:
-        schema = table_schema(table, self.metrics)
-        columns = {name: [row.get(name) for row in rows] for name in schema.names}
+        contents = table_of_rows(rows, table_schema(table, self.metrics))
         target = self.folder.attempt_file(table, trial_id, attempt)
-        # What a killed process left of an attempt is written anew; a row is not.
-        overwrite = table != "trials"
         with writing(target):
             self._make_folders()
             try:
-                with whole_file(target, overwrite=overwrite) as file:
+                # What a killed process left of an attempt is written anew; a row is not.
+                with whole_file(target, overwrite=table != "trials") as file:
                     # The checksums tell a reader of damage that the disk has done.
-                    table_of_rows = pa.table(columns, schema=schema)
-                    pq.write_table(table_of_rows, file, write_page_checksum=True)
+                    pq.write_table(contents, file, write_page_checksum=True)
             except FileExistsError:
                 raise RecordedError(f"{target} is there already; it stands") from None
 

@@ -25,6 +25,7 @@ __all__ = [
     "TABLES",
     "TRIALS",
     "Status",
+    "is_to_rerun",
     "is_transient",
     "table_schema",
 ]
@@ -75,6 +76,19 @@ def is_transient(status: str, detail: str | None) -> bool:
     if status == Status.OUT_OF_MEMORY:
         return (detail or "").startswith(AFTER_OTHERS)
     return status in (Status.WORKER_DIED, Status.NODE_LOST)
+
+
+def is_to_rerun(status: str, detail: str | None, *, began: bool) -> bool:
+    """Whether another run of the sweep tries the trial again.
+
+    Args:
+        status: How its last attempt ended.
+        detail: More of that.
+        began: Whether there were workers to run it. Where a workload could not be loaded, on a
+            node that lacks a package for one, that says nothing about the trial.
+    """
+    not_loaded = status == Status.WORKLOAD_ERROR and not began
+    return not_loaded or status == Status.INTERRUPTED or is_transient(status, detail)
 
 
 _TIME = pa.timestamp("us", tz="UTC")

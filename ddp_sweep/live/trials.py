@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
-from ddp_sweep.schema import Status, is_transient
+from ddp_sweep.schema import is_to_rerun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +79,13 @@ class PastAttempt:
     wall_time_s: float | None = None
     startup_s: float | None = None
     """Time to start the workers right before it; None where they were there already."""
+    began: bool = True
+    """False where there never were workers to run it."""
 
     @property
     def to_rerun(self) -> bool:
         """Whether another run would try the trial again."""
-        return self.status == Status.INTERRUPTED or is_transient(self.status, self.status_detail)
+        return is_to_rerun(self.status, self.status_detail, began=self.began)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,4 +176,5 @@ def _past(row: dict[str, Any]) -> PastAttempt:
         started_s=None if row["started_at"] is None else row["started_at"].timestamp(),
         wall_time_s=row["wall_time_s"],
         startup_s=row["startup_time_s"],
+        began=row["started_at"] is not None,
     )

@@ -20,7 +20,10 @@ from ruamel.yaml import YAML
 from ddp_sweep.errors import ResultsError, WriteError
 
 __all__ = [
+    "OWNER",
     "appear_first",
+    "is_given_up",
+    "owner",
     "partial_name",
     "remove_leftovers",
     "whole_file",
@@ -40,7 +43,9 @@ _UNUSABLE = (
 """What is wrong with a folder rather than with what happens meanwhile."""
 _OF_ANOTHER_MACHINE_S = 3600.0
 """Age at which what another machine began to write is taken for given up."""
-_PARTIAL = re.compile(r"^\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.part$")
+OWNER = r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)"
+"""Pattern of :func:`owner` within a name."""
+_PARTIAL = re.compile(rf"^\..+\.{OWNER}\.part$")
 
 
 @contextmanager
@@ -118,26 +123,35 @@ def writing(target: Path, *, from_the_start: bool = False) -> Iterator[None]:
 
 def partial_name(target: Path) -> Path:
     """What a file is called while this process writes it."""
-    return target.with_name(f".{target.name}.{_machine()}-{os.getpid()}.part")
+    return target.with_name(f".{target.name}.{owner()}.part")
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
     """Remove what processes began to write that ended before it was whole."""
     for folder in folders:
         for file in folder.glob(".*.part"):
-            if _is_given_up(file):
+            made_by = _PARTIAL.match(file.name)
+            if made_by is not None and is_given_up(file, made_by):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
 
 
-def _is_given_up(file: Path) -> bool:
-    name = _PARTIAL.match(file.name)
-    if name is None:
-        return False
-    if name["machine"] == _machine():
-        return not psutil.pid_exists(int(name["process"]))
+def owner() -> str:
+    """This process, for the names of what it leaves behind if it is killed."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+def is_given_up(path: Path, made_by: re.Match[str]) -> bool:
+    """Whether a process made a file or folder that has ended since.
+
+    Args:
+        path: The file or folder.
+        made_by: A match of :data:`OWNER` in its name.
+    """
+    if made_by["machine"] == _machine():
+        return not psutil.pid_exists(int(made_by["process"]))
     try:
-        return time.time() - file.stat().st_mtime > _OF_ANOTHER_MACHINE_S
+        return time.time() - path.stat().st_mtime > _OF_ANOTHER_MACHINE_S
     except OSError:
         return False
 

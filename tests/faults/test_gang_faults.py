@@ -41,6 +41,20 @@ def test_the_death_of_what_drives_the_ranks_costs_one_attempt(
     assert outcome.exit_code == 0
 
 
+def test_a_trial_that_takes_its_driving_process_along_for_good_costs_no_other(
+    tmp_path: Path,
+) -> None:
+    results = tmp_path / "results"
+    with killing(tmp_path, lambda _: pid_of_actor("ResourceTrainable")) as killed:
+        outcome = run(sweep_over(tmp_path, "killed", "none", max_attempts=1), results)
+
+    rows = attempts(results)
+    fault_scene.seen("SIGKILL of ResourceTrainable, one attempt", rows, killed.at_s, 2)
+    assert list(rows["status"]) == ["worker_died", "succeeded"]
+    assert rows["started_at"].notna().all()
+    assert outcome.exit_code == 1
+
+
 def test_a_trial_that_is_lost_for_good_is_no_success(tmp_path: Path) -> None:
     results = tmp_path / "results"
     outcome = run(sweep_over(tmp_path, "exit", "none", max_attempts=1), results)

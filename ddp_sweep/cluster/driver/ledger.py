@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ddp_sweep.plan import InfeasibleTrial, Plan, Trial
 from ddp_sweep.results import Results, ResultsFolder
-from ddp_sweep.schema import Status, is_transient
+from ddp_sweep.schema import Status, is_to_rerun
 
 __all__ = ["Ledger", "Recorded", "attempt_recorded"]
 
@@ -27,8 +27,10 @@ class Recorded:
     @property
     def to_rerun(self) -> bool:
         """Whether a resumed sweep runs the trial again."""
-        outside = (Status.INTERRUPTED, Status.INFEASIBLE)
-        return self.status in outside or is_transient(self.status, self.status_detail)
+        # What did not fit then is in the plan only where it fits now.
+        return self.status == Status.INFEASIBLE or is_to_rerun(
+            self.status, self.status_detail, began=self.began
+        )
 
 
 class Ledger:
@@ -43,11 +45,17 @@ class Ledger:
     def __init__(self, results: Results, *, only_failed: bool = False) -> None:
         self._only_failed = only_failed
         final = results.trials[results.trials["final"].astype(bool)]
-        columns = final[["trial_id", "attempt", "status", "status_detail"]].astype(object)
+        names = ["trial_id", "attempt", "status", "status_detail", "started_at"]
+        columns = final[names].astype(object)
         rows = columns.where(columns.notna(), None).itertuples(index=False, name=None)
         self._last = {
-            str(trial): Recorded(attempt=int(attempt), status=str(status), status_detail=detail)
-            for trial, attempt, status, detail in rows
+            str(trial): Recorded(
+                attempt=int(attempt),
+                status=str(status),
+                status_detail=detail,
+                began=started_at is not None,
+            )
+            for trial, attempt, status, detail, started_at in rows
         }
 
     @property

@@ -74,6 +74,7 @@ def attempt_of(assignment: Assignment, ended: Ended, now: datetime) -> PastAttem
         started_s=began_s,
         wall_time_s=ended.wall_time_s,
         startup_s=ended.startup_time_s,
+        began=ended.began,
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +19,17 @@ from ddp_sweep.cluster.driver.agenda import Confirmation
 from ddp_sweep.cluster.driver.attempts import Attempts, CommitForDriver
 from ddp_sweep.cluster.driver.feed import Feed
 from ddp_sweep.cluster.driver.interrupts import drain_on_interrupt
-from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
+from ddp_sweep.cluster.driver.ledger import Ledger
 from ddp_sweep.cluster.driver.log_keeping import LogKeeper
 from ddp_sweep.cluster.driver.progress import attempt_of, plan_of
+from ddp_sweep.cluster.driver.recovery import Recovery
+from ddp_sweep.cluster.driver.scratch import scratch_folder
 from ddp_sweep.cluster.gang.board import ProgressBoard
 from ddp_sweep.cluster.gang.serving import GangSettings, WorkerFactory
 from ddp_sweep.cluster.gang.shelf import CheckpointShelf
 from ddp_sweep.cluster.lane.schedule import Assignment, Schedule
 from ddp_sweep.cluster.lane.tuning import Ended, LaneBlueprint, ScheduleSearcher, run_schedule
-from ddp_sweep.errors import CapacityError, RecordedError
+from ddp_sweep.errors import CapacityError
 from ddp_sweep.live import (
     Connecting,
     Notice,
@@ -40,7 +40,7 @@ from ddp_sweep.live import (
     WorkersStarting,
 )
 from ddp_sweep.plan import Plan, Trial, waves
-from ddp_sweep.reporter import AttemptResult, Reporter
+from ddp_sweep.reporter import Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.results.lock import Holder
 from ddp_sweep.results.logs import TrialLogs
@@ -77,6 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._attempts = Attempts(self.folder, self.reporter)
+        self._recover = Recovery(self.reporter, self._attempts, self.feed)
 
     def run(self, address: str | None) -> bool:
         """Run what is pending; whether it was interrupted."""
@@ -205,15 +206,10 @@ class Session:
             self.feed.tell_and_wait(TrialEnded(attempt=attempt, again=again, output=output))
 
         searcher = ScheduleSearcher(schedule, on_start, on_end, self._recover)
-        with (
-            tempfile.TemporaryDirectory(
-                prefix="ddp-sweep-", ignore_cleanup_errors=True
-            ) as scratch,
-            drain_on_interrupt(drain),
-        ):
-            self.feed.board = ProgressBoard(Path(scratch))
+        with scratch_folder() as scratch, drain_on_interrupt(drain):
+            self.feed.board = ProgressBoard(scratch)
             self.feed.tell_and_wait(WorkersStarting(pending=len(pending)))
-            run_schedule(searcher, self._blueprint(pending, cluster, Path(scratch)), Path(scratch))
+            run_schedule(searcher, self._blueprint(pending, cluster, scratch), scratch)
         if searcher.fatal is not None:
             raise searcher.fatal
         return interrupted and schedule.remaining > 0
@@ -228,31 +224,6 @@ class Session:
             last = ledger.last(trial_id)
             if last is not None and not last.to_rerun:
                 self._shelf.discard(trial_id)
-
-    def _recover(
-        self,
-        assignment: Assignment,
-        status: Status = Status.WORKER_DIED,
-        detail: str = "the process that drives the workers died",
-    ) -> Ended:
-        """How an attempt ended that no result came of; writes its row where there is none."""
-        trial, attempt = assignment.trial, assignment.attempt
-        lost = AttemptResult(
-            trial=trial,
-            attempt=attempt,
-            status=status,
-            status_detail=detail,
-            finished_at=datetime.now(UTC),
-        )
-        if attempt_recorded(self.folder, trial.trial_id, attempt) is None:
-            with suppress(RecordedError):  # its workers were on their way out, and had a row left
-                self.reporter.commit(lost)
-        self._attempts.end(trial.trial_id, attempt)
-        recorded = attempt_recorded(self.folder, trial.trial_id, attempt)
-        assert recorded is not None
-        return Ended(
-            status=recorded.status, status_detail=recorded.status_detail, began=recorded.began
-        )
 
     def _blueprint(
         self, pending: tuple[Trial, ...], cluster: ClusterConnection, scratch: Path

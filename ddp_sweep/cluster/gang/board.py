@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ class ProgressBoard:
             if told:
                 return max(told, key=lambda progress: progress.at_s)
         return None
+
+    def began_at(self, trial_id: str, attempt: int) -> datetime | None:
+        """When the workers were given an attempt; None where nothing says that they were."""
+        progress = self.read(trial_id, attempt)
+        if progress is None or progress.began_s is None:
+            return None
+        return datetime.fromtimestamp(progress.began_s, UTC)
 
     def _write(self) -> None:
         self._written_s = self._clock()

@@ -130,8 +130,10 @@ class Gang:
         told: str | None = None
         while not ray.wait([began], timeout=_LOOK_S)[0]:
             if self._room.possible() < self.world_size:
-                # Nodes have gone; what they leave is for another group of workers.
-                return Collected(), None
+                # Nodes have gone; what they leave is for another group of workers, once those
+                # that had come are ended.
+                had_come = self._ask(self._mailbox.collect_start.remote(0.0)).members
+                return Collected(members=had_come), None
             lacking = missing(
                 alive_nodes(), settings.growth, settings.resources_per_worker, settings.world_size
             )

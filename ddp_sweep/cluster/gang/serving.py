@@ -122,7 +122,7 @@ def _serve(settings: GangSettings, mailbox: Any, rank: int, output: OutputCaptur
     while (job := ray.get(mailbox.next_job.remote(rank))) is not None:
         key = job.key
         with output.listening():
-            result = _run(worker, job, RankCheckpoints.of(job, rank, mailbox))
+            result = _run(worker, rank, job, RankCheckpoints.of(job, rank, mailbox))
         if isinstance(result, RankReport) and result.recycle_reason:
             mailbox.note.remote(f"rank {rank} needs a new process: {result.recycle_reason}")
         # Waited for, so that what is delivered is there even if this process dies next.
@@ -130,13 +130,22 @@ def _serve(settings: GangSettings, mailbox: Any, rank: int, output: OutputCaptur
 
 
 def _run(
-    worker: RankWorker, job: Job, checkpoints: RankCheckpoints | None
+    worker: RankWorker, rank: int, job: Job, checkpoints: RankCheckpoints | None
 ) -> RankReport | RankFailure:
     try:
         with _printed_errors():
             return worker.run(job.request, checkpoints)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a workload is one
+        return _described(worker, rank, error)
+
+
+def _described(worker: RankWorker, rank: int, error: BaseException) -> RankFailure:
+    """What an error means; one whose own text cannot be had is the workload's."""
+    try:
         return worker.describe_failure(error)
+    except Exception:  # noqa: BLE001 - it would pass for a death of this process
+        detail = user_traceback(error)
+        return RankFailure(rank=rank, status=Status.WORKLOAD_ERROR, detail=detail)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ddp_sweep.cluster.gang.failures import Failure, GangOutcome, no_room
 from ddp_sweep.cluster.lane.headroom import Headroom
+from ddp_sweep.errors import UnwritableError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import AFTER_OTHERS, Status
@@ -137,12 +138,26 @@ class Lane:
             )
             failure = outcome.failure
         try:
-            self._commit(result)
+            return self._committed(result)
         finally:
             if failure is not None:
                 self._abort()
             elif any(one.recycle_reason for one in result.reports):
                 self.close()
+
+    def _committed(self, result: AttemptResult) -> AttemptResult:
+        """Commit an attempt; where its measurements cannot be written it fails for that.
+
+        Without a row it would pass for lost and be tried again, to the same end.
+        """
+        try:
+            self._commit(result)
+        except UnwritableError as error:
+            detail = f"its measurements cannot be written: {error}"
+            result = replace(
+                result, status=Status.WORKLOAD_ERROR, status_detail=detail, reports=()
+            )
+            self._commit(result)
         return result
 
     def close(self) -> None:
@@ -172,7 +187,7 @@ class Lane:
             if failure is not None and self._nodes_have_gone(failure):
                 # What is left may be enough, or they may be back by now.
                 self._abort()
-                failure = self._shortage(trial.world_size) or self._start()
+                failure = self._shortage(trial.world_size) or self._start_again(failure)
             self._had = max(self._had, 0 if failure else self._gang_size)
             startup_s = self._gang_start_s = self._clock() - began_s
         if block != self._block:
@@ -184,6 +199,14 @@ class Lane:
         self._gang = self._make_gang(self._room)
         self._gang_trials = 0
         return self._gang.start()
+
+    def _start_again(self, failure: Failure) -> Failure | None:
+        """Start workers in place of those that failed to, unless something is left of these.
+
+        It may hold the room that the new ones need and goes only with this process, so that the
+        trial is left to be tried again by another one.
+        """
+        return replace(failure, status=Status.WORKER_DIED) if self.broken else self._start()
 
     @property
     def _gang_size(self) -> int:

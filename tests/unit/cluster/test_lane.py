@@ -9,7 +9,7 @@ from plan_samples import request, trials
 from ddp_sweep.cluster.gang.failures import Failure, GangOutcome
 from ddp_sweep.cluster.lane.headroom import Headroom
 from ddp_sweep.cluster.lane.lane import Lane, restart_is_cheap
-from ddp_sweep.errors import ResultsError
+from ddp_sweep.errors import ResultsError, UnwritableError
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult
 from ddp_sweep.schema import AFTER_OTHERS, Status, is_transient
@@ -217,6 +217,26 @@ def test_rows_that_cannot_be_written_are_no_fault_of_the_trial() -> None:
     assert world.events == ["abort gang-1"]
 
 
+def test_measurements_that_cannot_be_written_cost_the_trial_and_not_its_row() -> None:
+    world = World(outcomes=[succeeded(2, recycle_reason="2 threads are left")])
+
+    def picky(result: AttemptResult) -> None:
+        if result.reports:
+            raise UnwritableError("column class_names: expected text, got an int")
+        world.commit(result)
+
+    lane = Lane(world.make, picky, world.headroom(), clock=lambda: world.now_s, now=lambda: NOON)
+    result = lane.run(request(trials()[0]))
+    assert world.committed == [result]
+    assert result.status == Status.WORKLOAD_ERROR
+    assert result.status_detail == (
+        "its measurements cannot be written: column class_names: expected text, got an int"
+    )
+    assert result.started_at is not None
+    # What its workers said of themselves still counts.
+    assert world.events == ["commit workload_error", "close gang-1"]
+
+
 def test_closing_ends_the_gang_once() -> None:
     world = World()
     lane = world.lane()
@@ -287,6 +307,21 @@ def test_workers_whose_node_is_lost_while_they_start_are_tried_with_what_is_left
     ended = world.lane().run(request(by_size()[2]))
     assert (ended.status, ended.started_at, ended.gang_id) == (Status.NODE_LOST, None, None)
     assert "room for 1" in str(ended.status_detail)
+
+
+def test_no_workers_are_started_beside_those_that_could_not_be_ended() -> None:
+    """They may hold the room that is left, and go only with the process of the lane."""
+    lost = Failure(status=Status.NODE_LOST, detail="nodes of the cluster are gone")
+    world = World(start_failures=[lost], clean_end=False)
+    lane = world.lane()
+    ended = lane.run(request(by_size()[1]))
+    assert (world.gangs, lane.broken) == (1, True)
+    assert ended.started_at is None
+    assert ended.status == Status.WORKER_DIED, "to be tried again, by another process"
+    assert ended.status_detail == "nodes of the cluster are gone"
+    # Where there is no room any more, another process could do no better.
+    world = World(room=[2, 1], start_failures=[lost], clean_end=False)
+    assert world.lane().run(request(by_size()[2])).status == Status.NODE_LOST
 
 
 def test_an_autoscaler_is_asked_by_starting_workers_and_what_it_does_not_bring_is_lost() -> None:

@@ -9,6 +9,7 @@ from plan_samples import FACTS, plan, spec, trials
 from ddp_sweep.cluster.driver.ledger import Ledger, attempt_recorded
 from ddp_sweep.cluster.driver.settlement import settle_spec
 from ddp_sweep.errors import SpecChangedError
+from ddp_sweep.live.trials import past_attempts
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
@@ -18,7 +19,13 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def write(
-    folder: ResultsFolder, trial: Trial, status: Status, *, attempt: int = 1, detail: str = ""
+    folder: ResultsFolder,
+    trial: Trial,
+    status: Status,
+    *,
+    attempt: int = 1,
+    detail: str = "",
+    began: bool = True,
 ) -> None:
     Reporter(folder, FACTS).commit(
         AttemptResult(
@@ -26,6 +33,7 @@ def write(
             attempt=attempt,
             status=status,
             status_detail=detail or None,
+            started_at=NOON if began else None,
             finished_at=NOON,
         )
     )
@@ -53,6 +61,23 @@ def test_what_has_a_result_is_not_run_again_and_what_was_lost_is(tmp_path: Path)
         write(folder, trial, status, detail=detail)
     expected = [t for t, (_, _, again) in zip(planned, ends, strict=False) if again]
     assert list(ledger_of(folder).pending(planned)) == [*expected, planned[-1]]
+
+
+def test_a_workload_that_could_not_be_loaded_somewhere_is_tried_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    """The package that one node lacked may be installed by then."""
+    folder = ResultsFolder(tmp_path)
+    first, second = trials(seeds=1)
+    detail = "rank 1: while starting: No module named 'timm'"
+    write(folder, first, Status.WORKLOAD_ERROR, detail=detail, began=False)
+    write(folder, second, Status.WORKLOAD_ERROR, detail="rank 1: boom")
+    ledger = ledger_of(folder)
+    assert ledger.pending([first, second]) == (first,)
+    assert ledger.statuses(plan(seeds=1)) == ["workload_error"], "of the second alone"
+    # What shows how a sweep stands says the same.
+    past = past_attempts(folder.read(("trials",)).trials)
+    assert {one.trial_id for one in past if one.to_rerun} == {first.trial_id}
 
 
 def test_the_last_attempt_counts(tmp_path: Path) -> None:
