@@ -38,6 +38,8 @@ class TrainingState:
     draws: DrawCounter
     replicas: ReplicaChecks
     peak: PeakMemory
+    device: torch.device
+    """Of the rank."""
     synchronization: SynchronizationClock | None
     """None where it is not measured."""
 
@@ -55,7 +57,7 @@ class TrainingState:
         waits = self.synchronization
         return {
             "buffers": _on_the_host(self.model.named_buffers()),
-            "random": RandomState().state_dict(),
+            "random": RandomState(self.device).state_dict(),
             "clock": self.context.clock.state_dict(),
             "losses": self.context.losses.state_dict(),
             "recorder": self.context.recorder.state_dict(),
@@ -80,7 +82,7 @@ class TrainingState:
         self.peak.largest_bytes = own["peak_memory_bytes"]
         if self.synchronization is not None:
             self.synchronization.load_state_dict(own["synchronization"])
-        RandomState.of(own["random"]).restore()
+        RandomState.of(own["random"], self.device).restore()
 
 
 def _on_the_host(named: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from ddp_sweep.training.messages import TrialRequest
 
 __all__ = ["CheckpointShelf", "KeptCheckpoint"]
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 _MANIFEST = "manifest.json"
 

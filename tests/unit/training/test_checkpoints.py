@@ -33,6 +33,7 @@ EVERYTHING = "resumable_workloads:Everything"
 OWN_PARTS = "resumable_workloads:OwnParts"
 LAYERS = "training_workloads:Layers"
 TOKENS = "token_workloads:Tokens"
+UNRESTORED = "resumable_workloads:Unrestored"
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"workload": LAYERS, "options": {"kind": "plain"}},
@@ -209,6 +210,53 @@ def test_what_one_rank_cannot_use_none_uses(
     for (report, steps), reference in zip(resumed, whole, strict=True):
         assert steps[0] == 1, "did not begin anew"
         assert_same(report, reference)
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("optimizer", "IndexError: tuple index out of range"),
+        ("scheduler", "KeyError: 'last_lr'"),
+    ],
+)
+@pytest.mark.parametrize("on_rank", [0, 1])
+def test_what_one_rank_cannot_put_back_is_undone_on_all(
+    pool: RankProcesses, tmp_path: Path, what: str, error: str, on_rank: int
+) -> None:
+    case = {"workload": UNRESTORED, "options": {"what": what, "on_rank": on_rank}}
+    wanted = wanted_for(case, 2)
+    whole = pool.run(run_trial, UNRESTORED, wanted)[:2]
+    step = pool.run(run_until_lost, UNRESTORED, wanted, tmp_path, 5)[0]
+    resumed = pool.run(run_from_checkpoint, UNRESTORED, wanted, tmp_path)[:2]
+
+    details = [report.status_detail for report, _ in resumed]
+    said = f"began from the first step; the checkpoint at step {step} was not used: "
+    assert details[on_rank] == f"{said}it cannot be put back ({error})"
+    assert details[1 - on_rank] == f"{said}another worker could not put back its part"
+    for (report, steps), reference in zip(resumed, whole, strict=True):
+        assert steps[0] == 1, "did not begin anew"
+        assert_same(report, reference)
+
+
+def differing_elsewhere(file: Path) -> None:
+    state = state_in(file.read_bytes())
+    state["own"]["replicas"]["parameters"] = {"0.weight": 7.0}
+    state["own"]["peak_memory_bytes"] = 2**60
+    del state["own"]["random"]
+    file.write_bytes(content_of(state))
+
+
+def test_what_was_found_in_steps_that_are_undone_counts_no_more(
+    pool: RankProcesses, tmp_path: Path
+) -> None:
+    wanted = wanted_for(CASES["sgd with momentum"], 2)
+    step = pool.run(run_until_lost, LAYERS, wanted, tmp_path, 5)[0]
+    differing_elsewhere(tmp_path / f"{step}-1")
+    resumed = pool.run(run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
+    for report, _ in resumed:
+        assert report.status_detail.startswith("began from the first step; ")
+        assert report.replica_divergence == 0.0
+        assert report.peak_memory_bytes < 2**60
 
 
 def test_a_trial_that_is_never_lost_is_not_changed_by_its_checkpoints(
