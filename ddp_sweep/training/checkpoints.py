@@ -55,6 +55,10 @@ class CheckpointStore(Protocol):
         """Hand over this rank's part; returns before it is written."""
         ...
 
+    def give_up(self, step: int, problem: str) -> None:
+        """Say why there is no part of this rank, so that nobody waits for it."""
+        ...
+
     def problems(self) -> list[str]:
         """Why checkpoints were not used or not written, as far as is known by now."""
         ...
@@ -104,7 +108,9 @@ class Checkpoints:
         try:
             self._store.keep(step, self._part(training))
         except Exception as error:  # noqa: BLE001 - the trial goes on, whatever it is
-            self._problems.append(f"the checkpoint at step {step} was not kept: {_line(error)}")
+            problem = f"the checkpoint at step {step} was not kept: {_line(error)}"
+            self._problems.append(problem)
+            self._store.give_up(step, problem)
         # The copies are ours, not the trial's.
         training.peak.resume()
         self._last_s = self._now()

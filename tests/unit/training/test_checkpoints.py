@@ -285,6 +285,14 @@ def test_a_checkpoint_that_cannot_be_kept_costs_no_trial(
     full = "was not kept: OSError: [Errno 28] No space left on device"
     assert reports[1].status_detail.startswith(f"the checkpoint at step 1 {full}; the checkpoint")
     assert reports[1].status_detail.endswith("more like these")
+    # Whoever waits for all parts of one has to hear that there will be none.
+    for step in steps_kept(tmp_path):
+        assert (tmp_path / f"{step}-0").stat().st_size > 1000
+        assert (
+            (tmp_path / f"{step}-1")
+            .read_text()
+            .startswith(f"the checkpoint at step {step} {full}")
+        )
 
 
 @pytest.mark.parametrize(
