@@ -32,6 +32,9 @@ class _Checkpoint:
         if not self.outcome.done():
             self.outcome.set_result(problem)
 
+    def is_wanted(self) -> bool:
+        return self._wanted
+
     def abandon(self) -> None:
         """From here on it cannot appear any more."""
         with self._lock:
@@ -124,22 +127,32 @@ class Arrivals:
         task.add_done_callback(lambda _: self._writing.pop(checkpoint, None))
 
     async def finish(self, wait_s: float) -> None:
-        """The trial is over: after so long at most, nothing is written any more."""
+        """The trial is over: after so long at most, nothing is written any more.
+
+        What has no part yet is not waited for, and what is being written breaks off: the next
+        trial is timed on the same machine.
+        """
         self._open = False
         if self._incomplete is not None:
             self._incomplete.settle(_LATE)
             self._incomplete = None
         if self._writing and wait_s > 0:
             await asyncio.wait(self._writing.values(), timeout=wait_s)
-        for checkpoint in list(self._writing):
+        for checkpoint, task in list(self._writing.items()):
             checkpoint.abandon()
+            task.cancel()
 
     async def _write(self, request: TrialRequest, checkpoint: _Checkpoint) -> None:
         step = checkpoint.step
         try:
             parts = [await checkpoint.parts[rank] for rank in sorted(checkpoint.parts)]
             await asyncio.to_thread(
-                self._shelf.write, request, step, parts, finish=checkpoint.finish
+                self._shelf.write,
+                request,
+                step,
+                parts,
+                wanted=checkpoint.is_wanted,
+                finish=checkpoint.finish,
             )
         except Exception as error:  # noqa: BLE001 - a full disk, a worker that died meanwhile
             said = error.strerror if isinstance(error, OSError) and error.strerror else error

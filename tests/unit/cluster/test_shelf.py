@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from plan_samples import request, trials
 
+from ddp_sweep.cluster.gang import shelf as shelf_module
 from ddp_sweep.cluster.gang.arrivals import Arrivals
 from ddp_sweep.cluster.gang.mailbox import Job, Mailbox
 from ddp_sweep.cluster.gang.shelf import CheckpointShelf
@@ -234,6 +235,73 @@ def test_a_checkpoint_counts_when_all_parts_are_there(shelf: CheckpointShelf) ->
     assert kept.step == 80
     for part, written in zip(kept.parts, parts(2), strict=True):
         np.testing.assert_array_equal(part, written)
+
+
+def test_nothing_is_written_once_a_trial_is_over_and_parts_are_still_on_their_way(
+    shelf: CheckpointShelf,
+) -> None:
+    class Watched(CheckpointShelf):
+        written = 0
+
+        def write(self, *arguments: Any, **named: Any) -> None:
+            Watched.written += 1
+            super().write(*arguments, **named)
+
+    async def scene() -> None:
+        arrivals = Arrivals(Watched(shelf.folder, "commit:code"))
+        arrivals.begin()
+        on_its_way: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        alone = request(ALONE)
+        waiting = asyncio.create_task(arrivals.add(alone, 0, 40, [on_its_way]))
+        await asyncio.sleep(0.05)
+        await arrivals.finish(0.0)
+        assert await waiting == "its trial is over"
+        await asyncio.sleep(0)
+        assert on_its_way.cancelled(), "it is still waited for"
+        await asyncio.sleep(0.05)
+
+    play(scene())
+    assert Watched.written == 0
+    assert not shelf.folder.checkpoints.exists()
+
+
+@pytest.mark.parametrize("asked", range(5))
+def test_one_that_is_not_wanted_any_more_leaves_no_trace(
+    shelf: CheckpointShelf, asked: int
+) -> None:
+    answers = iter([True] * asked)
+    ends: list[str] = []
+
+    def wanted() -> bool:
+        answer = next(answers, False)
+        if not answer:
+            # As the driver does: the trial has its result.
+            shelf.discard(TRIAL.trial_id)
+            ends.append("refused")
+        return answer
+
+    def finish(_rename: Any) -> None:
+        ends.append("finished")
+
+    shelf.write(OF_TWO, 40, parts(1), wanted=wanted, finish=finish)
+    assert not shelf.folder.checkpoints.exists()
+    assert ends in (["refused"], ["finished"])
+
+
+def test_a_large_part_is_not_written_to_its_end_for_nobody(
+    shelf: CheckpointShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_module, "_CHUNK_BYTES", 1000)
+    sizes: list[int] = []
+
+    def wanted() -> bool:
+        root = shelf.folder.checkpoints
+        sizes.append(sum(file.stat().st_size for file in root.rglob("*.pt")))
+        return len(sizes) < 8
+
+    shelf.write(OF_TWO, 40, parts(1, size=50_000), wanted=wanted)
+    assert max(sizes) <= 8000
+    assert not shelf.folder.checkpoints.exists()
 
 
 @pytest.mark.parametrize("first", [0, 1])
