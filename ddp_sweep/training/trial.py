@@ -86,9 +86,9 @@ class RankTrial:
                 gc.collect()
             # The copies that were made until here are ours, not the trial's.
             self._peak.resume()
-            power = PowerMeter(self._ranks.device)
+            training.power.start()
             ending = self._train(training, gradient_step)
-            power.stop()
+            training.power.stop()
             with self._watch.timed("report"):
                 return rank_report(
                     self._parts,
@@ -98,7 +98,6 @@ class RankTrial:
                     ranks=self._ranks,
                     node=self._node,
                     has_probes=self._request.probes,
-                    power=power,
                     remark=self._checkpoints.remark(),
                     seconds=self._watch.seconds,
                 )
@@ -207,6 +206,7 @@ class RankTrial:
             draws=DrawCounter(parts.plan.num_samples, ranks),
             replicas=self._replicas,
             peak=self._peak,
+            power=PowerMeter(ranks.device),
             device=ranks.device,
             synchronization=SynchronizationClock(ranks) if request.probes else None,
         )

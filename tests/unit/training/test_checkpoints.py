@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -23,8 +24,10 @@ from trial_runs import request, run_trial
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
+from ddp_sweep.training import power
 from ddp_sweep.training.inspection import inspect_workload
 from ddp_sweep.training.messages import RankReport, TrialRequest
+from ddp_sweep.training.power import PowerReading
 from ddp_sweep.training.states import content_of, state_in
 
 pytestmark = pytest.mark.ddp
@@ -161,6 +164,25 @@ def test_times_are_those_of_the_steps_that_were_kept(pool: RankProcesses, tmp_pa
     assert sorted(at.values()) == [at[step] for step in sorted(at)]
     assert report.train_time_s == at[29]
     assert report.eval_time_s == sum(e.eval_time_s for e in report.evaluations)
+
+
+def metered(rank: int, run: Any, *arguments: Any) -> Any:
+    """Let every reading of the counters find a watt-hour more than the one before."""
+    readings = itertools.count(rank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            power, "read_cpu", lambda: PowerReading(energy_mj=next(readings) * 3_600_000)
+        )
+        return run(rank, *arguments)
+
+
+def test_energy_is_that_of_the_steps_that_were_kept(pool: RankProcesses, tmp_path: Path) -> None:
+    wanted = wanted_for(CASES["sgd with momentum"], 2)
+    pool.run(metered, run_until_lost, LAYERS, wanted, tmp_path, 5)
+    resumed = pool.run(metered, run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
+    # Read at the start, at each checkpoint and at the end; never for one that was not kept.
+    for report, _ in resumed:
+        assert report.energy_wh == len(steps_kept(tmp_path)) + 1
 
 
 def test_processes_that_were_killed_are_gone_on_from(
