@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from ddp_sweep import LossSum, Multiclass
 
-__all__ = ["Everything", "OwnParts", "Unkept"]
+__all__ = ["Everything", "OwnParts", "Unkept", "Unrestored"]
 
 
 class _Rows(Dataset[tuple[Tensor, int]]):
@@ -107,3 +108,35 @@ class Unkept(Everything):
 
 def _deaf_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     return _DeafOptimizer(model.parameters(), lr=learning_rate)
+
+
+class _OneWay(torch.optim.Adam):
+    """Takes back the state it began with, and fails at that of a training."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        if state["state"]:
+            raise IndexError("tuple index out of range")
+
+
+class _OneWayCycle(torch.optim.lr_scheduler.OneCycleLR):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        random.random()
+        raise KeyError("last_lr")
+
+
+class Unrestored(OwnParts):
+    """On one rank, the state of its optimizer or its scheduler is kept and cannot be put back."""
+
+    def __init__(self, what: str, on_rank: int) -> None:
+        self._what = what if dist.get_rank() == on_rank else ""
+
+    def build_optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        kind = _OneWay if self._what == "optimizer" else torch.optim.Adam
+        return kind(model.parameters(), lr=learning_rate)
+
+    def build_scheduler(self, optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+        cycle = torch.optim.lr_scheduler.OneCycleLR
+        kind = _OneWayCycle if self._what == "scheduler" else cycle
+        return kind(optimizer, max_lr=0.02, total_steps=total_steps + 1)

@@ -55,6 +55,10 @@ class CheckpointStore(Protocol):
         """Hand over this rank's part; returns before it is written."""
         ...
 
+    def give_up(self, step: int, problem: str) -> None:
+        """Say why there is no part of this rank, so that nobody waits for it."""
+        ...
+
     def problems(self) -> list[str]:
         """Why checkpoints were not used or not written, as far as is known by now."""
         ...
@@ -104,7 +108,9 @@ class Checkpoints:
         try:
             self._store.keep(step, self._part(training))
         except Exception as error:  # noqa: BLE001 - the trial goes on, whatever it is
-            self._problems.append(f"the checkpoint at step {step} was not kept: {_line(error)}")
+            problem = f"the checkpoint at step {step} was not kept: {_line(error)}"
+            self._problems.append(problem)
+            self._store.give_up(step, problem)
         # The copies are ours, not the trial's.
         training.peak.resume()
         self._last_s = self._now()
@@ -115,23 +121,37 @@ class Checkpoints:
             state["common"] = training.common_state()
         return content_of(state)
 
-    def restore(self, training: TrainingState) -> None:
-        """Go on from an earlier attempt where there is a checkpoint that all ranks can read."""
+    def restore(self, training: TrainingState) -> bool:
+        """Go on from an earlier attempt where there is a checkpoint that all ranks can use.
+
+        Returns:
+            False where a rank could not put its part back: the training is neither that of the
+            checkpoint nor one that has not begun, and no rank may go on with it.
+        """
         if self._store is None:
-            return
+            return True
         found = self._store.find()
         if found is None:
             self._began_anew = bool(self._store.problems())
-            return
+            return True
         read, problem = self._read(found)
-        if self._ranks.smallest(float(problem is None)) == 0.0:
-            cause = problem or "another worker could not read its part"
-            self._problems.append(f"the checkpoint at step {found.step} was not used: {cause}")
-            self._began_anew = True
-            return
-        training.restore(*read)
+        if not self._usable(found.step, problem, "another worker could not read its part"):
+            return True
+        problem = _put_back(training, read)
+        if not self._usable(found.step, problem, "another worker could not put back its part"):
+            return False
         # The words and not the checkpoint, which would hold on to its memory.
         self._origin = f"step {found.step} of attempt {found.attempt}"
+        return True
+
+    def _usable(self, step: int, problem: str | None, problem_of_another: str) -> bool:
+        """Whether no rank has a problem with a checkpoint; all ranks learn the same."""
+        if self._ranks.smallest(float(problem is None)) == 1.0:
+            return True
+        cause = problem or problem_of_another
+        self._problems.append(f"the checkpoint at step {step} was not used: {cause}")
+        self._began_anew = True
+        return False
 
     def _read(self, found: FoundCheckpoint) -> tuple[tuple[State, State], str | None]:
         """The two parts of the state, and why they cannot be used."""
@@ -162,6 +182,15 @@ class Checkpoints:
         yield from problems[:_MOST_PROBLEMS]
         if len(problems) > _MOST_PROBLEMS:  # a disk that is full stays so
             yield f"and {len(problems) - _MOST_PROBLEMS} more like these"
+
+
+def _put_back(training: TrainingState, parts: tuple[State, State]) -> str | None:
+    """Put the two parts of a state back; why that failed, where it did."""
+    try:
+        training.restore(*parts)
+    except Exception as error:  # noqa: BLE001 - optimizers and schedulers raise anything
+        return f"it cannot be put back ({_line(error)})"
+    return None
 
 
 def _line(error: Exception) -> str:

@@ -58,7 +58,7 @@ class GradientProbe:
         # Kept on the host: batches are accumulated because the device cannot hold them all.
         host = torch.device("cpu")
         self._batches = [move_batch(source.fetch(*draw), host) for draw in indices.draws()]
-        self._random = RandomState()
+        self._random = RandomState(ranks.device)
         share = 0.0 if indices.idle else 1.0
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
         model.zero_grad()

@@ -121,7 +121,8 @@ class RankReport:
     peak_memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     energy_wh: float | None = None
-    """Of this rank's GPU, from the begin of the training until its end."""
+    """Of this rank's GPU, from the begin of the training until its end, without what was spent on
+    steps that were lost."""
     evaluations: tuple[Evaluation, ...] = ()
     """Of rank 0; empty in the reports of other ranks."""
     best_epoch: float | None = None

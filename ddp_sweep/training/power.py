@@ -17,6 +17,7 @@ import torch
 
 from ddp_sweep.schema import CLOCKS_THROTTLED
 from ddp_sweep.training.ranks import Ranks
+from ddp_sweep.training.states import State
 
 __all__ = ["PowerMeter", "PowerReading", "read_cpu", "read_gpu", "throttling_detail"]
 
@@ -48,7 +49,7 @@ class PowerReading:
 
 
 class PowerMeter:
-    """Measures from its making until :meth:`stop`.
+    """Measures from :meth:`start` until :meth:`stop`.
 
     Args:
         device: What the rank computes on.
@@ -62,26 +63,42 @@ class PowerMeter:
     ) -> None:
         self._device = device
         self._read = read or _read
-        self._before = self._read(device)
-        self._after: PowerReading | None = None
+        self._earlier_wh: float | None = 0.0
+        self._before = self._after = PowerReading()
+
+    def start(self) -> None:
+        """Read the counters."""
+        self._before = self._read(self._device)
 
     def stop(self) -> None:
-        """Read the counters again."""
+        """Read the counters again; may be done several times."""
         self._after = self._read(self._device)
 
     @property
     def energy_wh(self) -> float | None:
-        """Energy of the device in between, whoever used it; None where it cannot be read."""
-        assert self._after is not None
+        """Energy of the device in between, whoever used it; None where it cannot be read.
+
+        With that of the attempts which the training goes on from.
+        """
         used_mj = _difference(self._before.energy_mj, self._after.energy_mj)
-        return None if used_mj is None else used_mj / _MILLIJOULES_PER_WH
+        if used_mj is None or self._earlier_wh is None:
+            return None
+        return self._earlier_wh + used_mj / _MILLIJOULES_PER_WH
+
+    def state_dict(self) -> State:
+        """The energy so far; reads the counters, and so is to be asked for off the clock."""
+        self.stop()
+        return {"energy_wh": self.energy_wh}
+
+    def load_state_dict(self, state: State) -> None:
+        """Add to what another meter has measured, maybe of another device."""
+        self._earlier_wh = state["energy_wh"]
 
     def detail(self, ranks: Ranks) -> str | None:
         """What lowered the clocks of any rank's device; the same on every rank, which all ask.
 
         None where nothing did, or nobody knows.
         """
-        assert self._after is not None
         before, after = self._before, self._after
         taken_ns = _difference(before.throttled_ns, after.throttled_ns)
         times = _difference(before.throttled_times, after.throttled_times)

@@ -13,6 +13,7 @@ from ddp_sweep.training.context import TrialContext
 from ddp_sweep.training.integrity import DrawCounter
 from ddp_sweep.training.memory import PeakMemory
 from ddp_sweep.training.optimization import LearningRate
+from ddp_sweep.training.power import PowerMeter
 from ddp_sweep.training.replicas import ReplicaChecks
 from ddp_sweep.training.snapshot import RandomState
 from ddp_sweep.training.states import State
@@ -38,6 +39,10 @@ class TrainingState:
     draws: DrawCounter
     replicas: ReplicaChecks
     peak: PeakMemory
+    power: PowerMeter
+    """Of this rank's device."""
+    device: torch.device
+    """Of the rank."""
     synchronization: SynchronizationClock | None
     """None where it is not measured."""
 
@@ -55,12 +60,13 @@ class TrainingState:
         waits = self.synchronization
         return {
             "buffers": _on_the_host(self.model.named_buffers()),
-            "random": RandomState().state_dict(),
+            "random": RandomState(self.device).state_dict(),
             "clock": self.context.clock.state_dict(),
             "losses": self.context.losses.state_dict(),
             "recorder": self.context.recorder.state_dict(),
             "draws": self.draws.state_dict(),
             "replicas": self.replicas.state_dict(),
+            "power": self.power.state_dict(),
             "peak_memory_bytes": self.peak.largest_bytes,
             "synchronization": None if waits is None else waits.state_dict(),
         }
@@ -77,10 +83,11 @@ class TrainingState:
         self.context.recorder.load_state_dict(own["recorder"])
         self.draws.load_state_dict(own["draws"])
         self.replicas.load_state_dict(own["replicas"])
+        self.power.load_state_dict(own["power"])
         self.peak.largest_bytes = own["peak_memory_bytes"]
         if self.synchronization is not None:
             self.synchronization.load_state_dict(own["synchronization"])
-        RandomState.of(own["random"]).restore()
+        RandomState.of(own["random"], self.device).restore()
 
 
 def _on_the_host(named: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:

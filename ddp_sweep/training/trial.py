@@ -81,17 +81,14 @@ class RankTrial:
     def run(self) -> RankReport:
         """Probe, warm up, train and report."""
         with closing(self._parts.evaluator):
-            gradient_step = self._get_ready()
-            training = self._training()
-            with self._watch.timed("restore"):
-                self._checkpoints.restore(training)
+            gradient_step, training = self._get_ready()
             with self._watch.timed("collect_garbage"):
                 gc.collect()
             # The copies that were made until here are ours, not the trial's.
             self._peak.resume()
-            power = PowerMeter(self._ranks.device)
+            training.power.start()
             ending = self._train(training, gradient_step)
-            power.stop()
+            training.power.stop()
             with self._watch.timed("report"):
                 return rank_report(
                     self._parts,
@@ -101,16 +98,22 @@ class RankTrial:
                     ranks=self._ranks,
                     node=self._node,
                     has_probes=self._request.probes,
-                    power=power,
                     remark=self._checkpoints.remark(),
                     seconds=self._watch.seconds,
                 )
 
-    def _get_ready(self) -> GradientStep:
-        """Try everything out on a snapshot, which is put back at the end."""
+    def _get_ready(self) -> tuple[GradientStep, TrainingState]:
+        """Try everything out, then go to where the training starts from."""
+        parts = self._parts
+        snapshot = Snapshot(parts.model, parts.optimizer, self._ranks.device)
+        gradient_step = self._try_out(snapshot)
+        with self._watch.timed("restore"):
+            return gradient_step, self._starting_point(snapshot)
+
+    def _try_out(self, snapshot: Snapshot) -> GradientStep:
+        """Probe and warm up; the snapshot is put back at the end."""
         parts, request, ranks = self._parts, self._request, self._ranks
         self._emit({"stage": "warming up"})
-        snapshot = Snapshot(parts.model, parts.optimizer)
         with self._watch.timed("probes"):
             probes = self._probes() if request.probes else None
             gradient_step = parts.gradient_step(request, ranks)
@@ -162,6 +165,18 @@ class RankTrial:
             gradient_step.run(step, (parts.source.fetch(*draw) for draw in step.draws()))
             parts.optimizer.step()
 
+    def _starting_point(self, snapshot: Snapshot) -> TrainingState:
+        """The training as an earlier attempt left it, or one that has not begun."""
+        found, peak_bytes = self._replicas.state_dict(), self._peak.largest_bytes
+        training = self._training()
+        if self._checkpoints.restore(training):
+            return training
+        # One rank has failed, others have not: nothing of the checkpoint may stay on any.
+        snapshot.restore()
+        self._replicas = ReplicaChecks(self._parts.model, self._ranks, **found)
+        self._peak.largest_bytes = peak_bytes
+        return self._training()
+
     def _training(self) -> TrainingState:
         """The state of a training that has not begun."""
         request, parts, ranks = self._request, self._parts, self._ranks
@@ -191,6 +206,8 @@ class RankTrial:
             draws=DrawCounter(parts.plan.num_samples, ranks),
             replicas=self._replicas,
             peak=self._peak,
+            power=PowerMeter(ranks.device),
+            device=ranks.device,
             synchronization=SynchronizationClock(ranks) if request.probes else None,
         )
 

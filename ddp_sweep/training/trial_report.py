@@ -14,7 +14,6 @@ from ddp_sweep.training.hardware import device_name
 from ddp_sweep.training.host_load import usable_cores
 from ddp_sweep.training.memory import available_memory_bytes
 from ddp_sweep.training.messages import RankReport
-from ddp_sweep.training.power import PowerMeter
 from ddp_sweep.training.probes import ProbeResults
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.training_state import TrainingState
@@ -50,7 +49,6 @@ def rank_report(
     ranks: Ranks,
     node: str,
     has_probes: bool,
-    power: PowerMeter,
     remark: str | None,
     seconds: dict[str, float],
 ) -> RankReport:
@@ -64,7 +62,6 @@ def rank_report(
         ranks: The ranks of the trial.
         node: Name of the node of this rank.
         has_probes: Whether the trial was probed.
-        power: What the device took while it trained; stopped.
         remark: What there is to say of it where nothing else is.
         seconds: Time of each part that is neither training nor evaluation.
     """
@@ -76,7 +73,7 @@ def rank_report(
     if has_probes:
         replicas.check(with_buffers=True)
     training.peak.note()
-    throttled = power.detail(ranks)
+    throttled = training.power.detail(ranks)
     times = context.clock.step_times_s()
     own_times = None if waits_s is None else times - waits_s[: len(times)]
     return RankReport(
@@ -99,7 +96,7 @@ def rank_report(
         exposed_communication_s=before.probed.exposed_communication_s,
         peak_memory_bytes=training.peak.largest_bytes,
         device_memory_bytes=available_memory_bytes(ranks.device),
-        energy_wh=power.energy_wh,
+        energy_wh=training.power.energy_wh,
         evaluations=tuple(context.evaluations) if ranks.rank == 0 else (),
         best_epoch=context.best_epoch,
         steps=context.recorder.record(context.losses, times, context.clock.data_wait_s, waits_s),

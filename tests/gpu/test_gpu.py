@@ -171,6 +171,7 @@ def device_of(_rank: int) -> str:
 def test_energy_grows_with_work(device: torch.device) -> None:
     pytest.importorskip("pynvml", reason="the extra ddp-sweep[gpu] is not installed")
     meter = PowerMeter(device)
+    meter.start()
     began = time.perf_counter()
     while time.perf_counter() - began < 3:
         busy(device, 50)
@@ -187,5 +188,6 @@ def test_a_trial_tells_its_energy(gpus: RankProcesses) -> None:
     pytest.importorskip("pynvml", reason="the extra ddp-sweep[gpu] is not installed")
     (report,) = trial_on(gpus, wanted())
     meter = PowerMeter(torch.device("cuda", 0))
+    meter.start()
     meter.stop()
     assert (report.energy_wh is None) == (meter.energy_wh is None)

@@ -128,7 +128,7 @@ def source(rank: int) -> Source:
 
 def test_a_log_has_a_beginning_what_ranks_printed_and_an_end(logs: TrialLogs) -> None:
     logs.begin("3f2a", 2, "2 workers x 64, seed 3", NOW)
-    log = TrialLog(logs)
+    log = TrialLog(logs, "a1")
     for rank in (0, 1, 2):
         log.join(source(rank))
     log.printed(1, printed("importing\n", end=110))
@@ -335,7 +335,7 @@ def test_what_needs_no_explaining_gets_none(keeper: LogKeeper, status: str) -> N
 
 def test_what_workers_said_before_they_had_a_trial_is_in_its_log(keeper: LogKeeper) -> None:
     keeper.begin(assignment())
-    log = TrialLog(keeper.logs)
+    log = TrialLog(keeper.logs, "a1")
     log.join(source(0))
     log.printed(0, printed("no module named modle\n"))
     ended = Ended(status="workload_error", status_detail="rank 0: while starting", began=False)
@@ -343,6 +343,58 @@ def test_what_workers_said_before_they_had_a_trial_is_in_its_log(keeper: LogKeep
     assert shown is not None
     assert shown.lines == ("no module named modle",)
     assert not list(keeper.logs.folder.glob("starting*"))
+
+
+def starting(keeper: LogKeeper, workers: str) -> TrialLog:
+    """Workers that have said something and have no trial yet."""
+    log = TrialLog(keeper.logs, workers)
+    log.join(source(0))
+    log.printed(0, printed(f"{workers} start\n"))
+    return log
+
+
+def test_side_by_side_each_trial_has_what_its_own_workers_said_while_they_started(
+    keeper: LogKeeper,
+) -> None:
+    one, other, third = (
+        Assignment(index=index, trial=plan().trials[index], attempt=1) for index in range(3)
+    )
+    for begun in (one, other, third):
+        keeper.begin(begun)
+    starting(keeper, "b1").begin(one.trial.trial_id, 1, world_size=1)
+    of_third = starting(keeper, "b3")
+    starting(keeper, "b2")
+
+    keeper.end(one, Ended(status="succeeded", workers="b1"))
+    keeper.end(other, Ended(status="workload_error", began=False, workers="b2"))
+    of_third.begin(third.trial.trial_id, 1, world_size=1)
+    # Of a process that died with its workers nobody knows which they were; only these are left.
+    starting(keeper, "b4")
+    keeper.end(third, Ended(status="worker_died"))
+
+    said = [
+        [line.rpartition("| ")[2] for line in text.splitlines() if " start" in line]
+        for text in (
+            keeper.logs.file(log.trial.trial_id, 1).read_text() for log in (one, other, third)
+        )
+    ]
+    assert said == [["b1 start"], ["b2 start"], ["b3 start", "b4 start"]]
+    assert not list(keeper.logs.folder.glob("starting*"))
+
+
+def test_what_other_workers_said_is_left_to_them_where_nobody_knows_the_own_ones(
+    keeper: LogKeeper,
+) -> None:
+    one, other = (
+        Assignment(index=index, trial=plan().trials[index], attempt=1) for index in range(2)
+    )
+    keeper.begin(one)
+    keeper.begin(other)
+    starting(keeper, "b2")
+    keeper.end(one, Ended(status="infeasible", began=False))
+    assert "b2 start" not in keeper.logs.file(one.trial.trial_id, 1).read_text()
+    keeper.end(other, Ended(status="workload_error", began=False, workers="b2"))
+    assert "b2 start" in keeper.logs.file(other.trial.trial_id, 1).read_text()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -38,10 +38,12 @@ class LogKeeper:
     Attributes:
         folder: Of the results.
         trials: Those of the plan by their ids, for their names.
+        running: Ids of the trials that have begun and not ended.
     """
 
     folder: ResultsFolder
     trials: Mapping[str, PlannedTrial]
+    running: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, folder: ResultsFolder, trials: Iterable[PlannedTrial]) -> Self:
@@ -58,13 +60,15 @@ class LogKeeper:
     def begin(self, assignment: Assignment) -> None:
         """An attempt was handed out."""
         trial = assignment.trial
+        self.running.add(trial.trial_id)
         name = f"{self.trials[trial.trial_id].name}, seed {trial.seed}"
         self.logs.begin(trial.trial_id, assignment.attempt, name, datetime.now(UTC))
 
     def end(self, assignment: Assignment, ended: Ended) -> LastOutput | None:
         """An attempt has ended; what its workers printed last, where that may say why."""
         trial_id, attempt = assignment.trial.trial_id, assignment.attempt
-        self.logs.adopt_starting(trial_id, attempt)
+        self.running.discard(trial_id)
+        self._adopt_starting(trial_id, attempt, ended.workers)
         self.logs.end(trial_id, attempt, _outcome(ended), datetime.now(UTC))
         if ended.status in _NOTHING_TO_EXPLAIN:
             return None
@@ -75,6 +79,16 @@ class LogKeeper:
                 ["ddp-sweep", "logs", _short(self.folder.path), short_id(trial_id, self.trials)]
             ),
         )
+
+    def _adopt_starting(self, trial_id: str, attempt: int, workers: str | None) -> None:
+        """Add what its workers printed that never came to have it.
+
+        Beside other trials only what is known to be of its own ones: theirs may be starting.
+        """
+        if not self.running:
+            self.logs.adopt_starting(trial_id, attempt)
+        elif workers is not None:
+            self.logs.adopt_starting(trial_id, attempt, workers)
 
 
 def _outcome(ended: Ended) -> str:

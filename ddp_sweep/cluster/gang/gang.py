@@ -106,7 +106,7 @@ class Gang:
             .remote(
                 settings.world_size,
                 board=ProgressBoard(settings.storage, group=_here()),
-                log=settings.logs and TrialLog(settings.logs),
+                log=settings.logs and TrialLog(settings.logs, self.gang_id),
                 shelf=settings.checkpoints,
             )
         )

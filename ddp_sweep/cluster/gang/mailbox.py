@@ -202,6 +202,12 @@ class Mailbox:
             return "its trial is over"
         return await self._arrivals.add(self._job.request, rank, step, part)
 
+    async def give_up_checkpoint(self, key: str, rank: int, step: int, problem: str) -> str | None:
+        """Note that a rank has no part of a checkpoint to give; answers as for those that have."""
+        if self._arrivals is None or self._job is None or key != self._job.key:
+            return "its trial is over"
+        return await self._arrivals.give_up(self._job.request, rank, step, problem)
+
     async def collect_start(self, timeout_s: float) -> Collected:
         """Wait until every rank is ready, one has failed, the gang has ended, or for so long."""
         deadline_s = self._clock() + timeout_s

@@ -70,6 +70,10 @@ class RankCheckpoints:
             self._job.key, self._rank, step, [reference]
         )
 
+    def give_up(self, step: int, problem: str) -> None:
+        """Tell the mailbox, where the other ranks' parts wait for this one."""
+        self._mailbox.give_up_checkpoint.remote(self._job.key, self._rank, step, problem)
+
     def problems(self) -> list[str]:
         """Why checkpoints were not used or not written."""
         self.is_free()

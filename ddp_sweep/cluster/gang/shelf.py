@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,11 @@ from ddp_sweep.training.messages import TrialRequest
 
 __all__ = ["CheckpointShelf", "KeptCheckpoint"]
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 _MANIFEST = "manifest.json"
+_CHUNK_BYTES = 64 * 1024**2
+"""Written at a time; then it is asked whether there is any use in going on."""
 
 Part = NDArray[np.uint8]
 
@@ -63,6 +65,8 @@ class CheckpointShelf:
         request: TrialRequest,
         step: int,
         parts: Sequence[Part],
+        *,
+        wanted: Callable[[], bool] = lambda: True,
         finish: Callable[[Callable[[], object]], object] = lambda rename: rename(),
     ) -> None:
         """Write a checkpoint, then remove those that it makes superfluous.
@@ -71,6 +75,7 @@ class CheckpointShelf:
             request: The attempt that took it.
             step: Optimizer steps done.
             parts: What the ranks handed over, in rank order.
+            wanted: Whether to go on; asked now and then, since a large one takes its time.
             finish: Calls its argument, which lets the checkpoint appear, or does not where it is
                 not wanted any more.
 
@@ -81,21 +86,18 @@ class CheckpointShelf:
         target = home / f"{request.attempt:04}-{step:012}"
         partial = home / f".{target.name}.{os.getpid()}"
         self._sweep_up(home)
+        about = {**self._identity(request), "attempt": request.attempt, "step": step}
         try:
-            partial.mkdir(parents=True)
-            files = {f"rank-{rank}.pt": part for rank, part in enumerate(parts)}
-            manifest = {
-                **self._identity(request),
-                "attempt": request.attempt,
-                "step": step,
-                "files": {name: _fingerprint(part) for name, part in files.items()},
-            }
-            for name, part in files.items():
-                _write_flushed(partial / name, part)
-            _write_flushed(partial / _MANIFEST, json.dumps(manifest, indent=1).encode())
-            finish(lambda: _appear(partial, target))
+            with suppress(_UnwantedError):
+                _require(wanted)
+                partial.mkdir(parents=True)
+                _write_all(partial, parts, about, wanted)
+                finish(lambda: _appear(partial, target))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):  # something was kept, or others are in it
+                home.rmdir()
+                self.folder.checkpoints.rmdir()
         for superfluous in _newest_first(home)[_KEPT:]:
             shutil.rmtree(superfluous, ignore_errors=True)
 
@@ -141,7 +143,7 @@ class CheckpointShelf:
             if manifest.get(name) != wanted:
                 raise _UnusableError(f"made with another {name.replace('_', ' ')}")
         for (name, noted), part in zip(named.items(), kept.parts, strict=True):
-            if _fingerprint(part) != noted:
+            if _fingerprint(part, hashlib.sha256(part.data)) != noted:
                 raise _UnusableError(f"it is damaged ({name} has changed since it was written)")
         return kept
 
@@ -173,6 +175,15 @@ class _UnusableError(Exception):
     """A checkpoint cannot be gone on from."""
 
 
+class _UnwantedError(Exception):
+    """Nobody needs the checkpoint any more."""
+
+
+def _require(wanted: Callable[[], bool]) -> None:
+    if not wanted():
+        raise _UnwantedError
+
+
 def _newest_first(home: Path) -> list[Path]:
     """The checkpoints of a trial that are whole; names sort as attempts and steps do."""
     return sorted(_named(home), key=lambda place: place.name, reverse=True)
@@ -190,15 +201,39 @@ def _in_words(place: Path) -> str:
     return f"the checkpoint at step {int(step)} of attempt {int(attempt)}"
 
 
-def _fingerprint(part: Part) -> dict[str, Any]:
-    return {"bytes": int(part.size), "sha256": hashlib.sha256(part.data).hexdigest()}
+def _fingerprint(part: Part, digest: hashlib._Hash) -> dict[str, Any]:
+    return {"bytes": int(part.size), "sha256": digest.hexdigest()}
 
 
-def _write_flushed(file: Path, content: Part | bytes) -> None:
+def _write_all(
+    place: Path, parts: Sequence[Part], about: dict[str, Any], wanted: Callable[[], bool]
+) -> None:
+    """Write the parts, then the manifest that tells whether they are whole."""
+    files = {}
+    for rank, part in enumerate(parts):
+        name = f"rank-{rank}.pt"
+        files[name] = _write_part(place / name, part, wanted)
+    with (place / _MANIFEST).open("w") as opened:
+        json.dump({**about, "files": files}, opened, indent=1)
+        _flush(opened)
+
+
+def _write_part(file: Path, part: Part, wanted: Callable[[], bool]) -> dict[str, Any]:
+    digest = hashlib.sha256()
     with file.open("wb") as opened:
-        opened.write(content)  # type: ignore[arg-type]
-        opened.flush()
-        os.fsync(opened.fileno())
+        for begin in range(0, part.size, _CHUNK_BYTES):
+            _require(wanted)
+            chunk = part[begin : begin + _CHUNK_BYTES].data
+            digest.update(chunk)
+            opened.write(chunk)
+            # At once: what piles up could not be broken off.
+            _flush(opened)
+    return _fingerprint(part, digest)
+
+
+def _flush(opened: IO[Any]) -> None:
+    opened.flush()
+    os.fsync(opened.fileno())
 
 
 def _appear(partial: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +45,13 @@ class TrialLog:
 
     Args:
         logs: The logs of the sweep.
+        workers: Name of the group of workers, which no other has.
     """
 
-    def __init__(self, logs: TrialLogs) -> None:
+    def __init__(self, logs: TrialLogs, workers: str) -> None:
         self._logs = logs
-        self._workers = uuid.uuid4().hex[:8]
-        self._file = logs.starting(self._workers)
+        self._workers = workers
+        self._file = logs.starting(workers)
         self._sources: dict[int, Source] = {}
         self._positions: dict[int, dict[Stream, int]] = {}
         self._early: dict[tuple[int, Stream], list[Printed]] = {}

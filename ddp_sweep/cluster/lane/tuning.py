@@ -53,6 +53,8 @@ class Ended:
     """Time to start the workers right before it; None where they were there already."""
     began: bool = True
     """False where there never were workers to run it."""
+    workers: str | None = None
+    """Name of the group of workers that ran it, or should have; None where nobody knows."""
     commit_error: str | None = None
     """Why its rows could not be written, where that is so."""
 
@@ -98,6 +100,7 @@ class LaneTrainable(tune.Trainable):
             wall_time_s=result.wall_time_s,
             startup_time_s=result.startup_time_s,
             began=result.started_at is not None,
+            workers=result.gang_id,
         )
         return asdict(ended) | {"done": True}
 

@@ -157,7 +157,7 @@ def test_progress_puts_off_the_stall_deadline() -> None:
 def test_what_ranks_print_is_in_the_log_of_their_trial(tmp_path: Path) -> None:
     async def scene() -> None:
         logs = TrialLogs(tmp_path)
-        mailbox = Mailbox(1, log=TrialLog(logs))
+        mailbox = Mailbox(1, log=TrialLog(logs, "a1"))
         assert await mailbox.join(member(0))
         run = asyncio.create_task(mailbox.run(job(world_size=1), FOREVER_S))
         await settled()

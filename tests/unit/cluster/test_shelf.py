@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from plan_samples import request, trials
 
+from ddp_sweep.cluster.gang import shelf as shelf_module
 from ddp_sweep.cluster.gang.arrivals import Arrivals
 from ddp_sweep.cluster.gang.mailbox import Job, Mailbox
 from ddp_sweep.cluster.gang.shelf import CheckpointShelf
@@ -236,6 +237,121 @@ def test_a_checkpoint_counts_when_all_parts_are_there(shelf: CheckpointShelf) ->
         np.testing.assert_array_equal(part, written)
 
 
+def test_nothing_is_written_once_a_trial_is_over_and_parts_are_still_on_their_way(
+    shelf: CheckpointShelf,
+) -> None:
+    class Watched(CheckpointShelf):
+        written = 0
+
+        def write(self, *arguments: Any, **named: Any) -> None:
+            Watched.written += 1
+            super().write(*arguments, **named)
+
+    async def scene() -> None:
+        arrivals = Arrivals(Watched(shelf.folder, "commit:code"))
+        arrivals.begin()
+        on_its_way: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        alone = request(ALONE)
+        waiting = asyncio.create_task(arrivals.add(alone, 0, 40, [on_its_way]))
+        await asyncio.sleep(0.05)
+        await arrivals.finish(0.0)
+        assert await waiting == "its trial is over"
+        await asyncio.sleep(0)
+        assert on_its_way.cancelled(), "it is still waited for"
+        await asyncio.sleep(0.05)
+
+    play(scene())
+    assert Watched.written == 0
+    assert not shelf.folder.checkpoints.exists()
+
+
+@pytest.mark.parametrize("asked", range(5))
+def test_one_that_is_not_wanted_any_more_leaves_no_trace(
+    shelf: CheckpointShelf, asked: int
+) -> None:
+    answers = iter([True] * asked)
+    ends: list[str] = []
+
+    def wanted() -> bool:
+        answer = next(answers, False)
+        if not answer:
+            # As the driver does: the trial has its result.
+            shelf.discard(TRIAL.trial_id)
+            ends.append("refused")
+        return answer
+
+    def finish(_rename: Any) -> None:
+        ends.append("finished")
+
+    shelf.write(OF_TWO, 40, parts(1), wanted=wanted, finish=finish)
+    assert not shelf.folder.checkpoints.exists()
+    assert ends in (["refused"], ["finished"])
+
+
+def test_a_large_part_is_not_written_to_its_end_for_nobody(
+    shelf: CheckpointShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_module, "_CHUNK_BYTES", 1000)
+    sizes: list[int] = []
+
+    def wanted() -> bool:
+        root = shelf.folder.checkpoints
+        sizes.append(sum(file.stat().st_size for file in root.rglob("*.pt")))
+        return len(sizes) < 8
+
+    shelf.write(OF_TWO, 40, parts(1, size=50_000), wanted=wanted)
+    assert max(sizes) <= 8000
+    assert not shelf.folder.checkpoints.exists()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_one_that_a_rank_gives_up_keeps_no_rank_waiting(
+    shelf: CheckpointShelf, first: int
+) -> None:
+    full = "the checkpoint at step 40 was not kept: MemoryError: no room"
+
+    async def scene() -> None:
+        arrivals = Arrivals(shelf)
+        arrivals.begin()
+        calls = [
+            lambda: arrivals.add(OF_TWO, 0, 40, [ready(parts(1)[0])]),
+            lambda: arrivals.give_up(OF_TWO, 1, 40, full),
+        ]
+        waiting = asyncio.create_task(calls[first]())
+        await asyncio.sleep(0)
+        assert await calls[1 - first]() == await waiting == f"{full} (rank 1)"
+
+        ranks = [
+            asyncio.create_task(arrivals.add(OF_TWO, rank, 80, [ready(part)]))
+            for rank, part in enumerate(parts(2))
+        ]
+        assert await asyncio.gather(*ranks) == [None, None]
+
+    play(scene())
+    kept, _ = shelf.find(OF_TWO)
+    assert kept is not None
+    assert kept.step == 80
+
+
+def test_ranks_go_on_only_when_all_have_had_their_say(shelf: CheckpointShelf) -> None:
+    of_three = request(replace(TRIAL, world_size=3))
+
+    async def scene() -> None:
+        arrivals = Arrivals(shelf)
+        arrivals.begin()
+        ranks = [
+            asyncio.create_task(arrivals.add(of_three, 0, 40, [ready(parts(1)[0])])),
+            asyncio.create_task(arrivals.give_up(of_three, 1, 40, "no room")),
+        ]
+        await asyncio.sleep(0.05)
+        assert not any(rank.done() for rank in ranks), "the next one could overtake the last part"
+        ranks.append(asyncio.create_task(arrivals.add(of_three, 2, 40, [ready(parts(1)[1])])))
+        assert await asyncio.gather(*ranks) == ["no room (rank 1)"] * 3
+
+    play(scene())
+    assert files(shelf) == []
+
+
 def test_a_part_that_died_with_its_worker_and_a_full_disk_are_problems_and_no_errors(
     shelf: CheckpointShelf,
 ) -> None:
@@ -287,6 +403,21 @@ def test_after_its_trial_a_checkpoint_does_not_appear_any_more(shelf: Checkpoint
         kept, _ = shelf.find(alone)
         assert kept is not None
         assert kept.step == 120
+
+    play(scene())
+
+
+def test_the_mailbox_tells_all_ranks_what_one_gave_up(shelf: CheckpointShelf) -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(2, shelf=shelf)
+        run = asyncio.create_task(mailbox.run(Job(key="a", world_size=2, request=OF_TWO), 3600.0))
+        await asyncio.sleep(0)
+        part = mailbox.keep_checkpoint("a", 0, 40, [ready(parts(1)[0])])
+        waiting = asyncio.create_task(part)
+        assert await mailbox.give_up_checkpoint("z", 1, 40, "late") == "its trial is over"
+        await mailbox.give_up_checkpoint("a", 1, 40, "no room")
+        assert await waiting == "no room (rank 1)"
+        run.cancel()
 
     play(scene())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -23,8 +24,10 @@ from trial_runs import request, run_trial
 
 from ddp_sweep.errors import WorkloadError
 from ddp_sweep.schema import Status
+from ddp_sweep.training import power
 from ddp_sweep.training.inspection import inspect_workload
 from ddp_sweep.training.messages import RankReport, TrialRequest
+from ddp_sweep.training.power import PowerReading
 from ddp_sweep.training.states import content_of, state_in
 
 pytestmark = pytest.mark.ddp
@@ -33,6 +36,7 @@ EVERYTHING = "resumable_workloads:Everything"
 OWN_PARTS = "resumable_workloads:OwnParts"
 LAYERS = "training_workloads:Layers"
 TOKENS = "token_workloads:Tokens"
+UNRESTORED = "resumable_workloads:Unrestored"
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"workload": LAYERS, "options": {"kind": "plain"}},
@@ -162,6 +166,25 @@ def test_times_are_those_of_the_steps_that_were_kept(pool: RankProcesses, tmp_pa
     assert report.eval_time_s == sum(e.eval_time_s for e in report.evaluations)
 
 
+def metered(rank: int, run: Any, *arguments: Any) -> Any:
+    """Let every reading of the counters find a watt-hour more than the one before."""
+    readings = itertools.count(rank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            power, "read_cpu", lambda: PowerReading(energy_mj=next(readings) * 3_600_000)
+        )
+        return run(rank, *arguments)
+
+
+def test_energy_is_that_of_the_steps_that_were_kept(pool: RankProcesses, tmp_path: Path) -> None:
+    wanted = wanted_for(CASES["sgd with momentum"], 2)
+    pool.run(metered, run_until_lost, LAYERS, wanted, tmp_path, 5)
+    resumed = pool.run(metered, run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
+    # Read at the start, at each checkpoint and at the end; never for one that was not kept.
+    for report, _ in resumed:
+        assert report.energy_wh == len(steps_kept(tmp_path)) + 1
+
+
 def test_processes_that_were_killed_are_gone_on_from(
     pool: RankProcesses, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -211,6 +234,53 @@ def test_what_one_rank_cannot_use_none_uses(
         assert_same(report, reference)
 
 
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("optimizer", "IndexError: tuple index out of range"),
+        ("scheduler", "KeyError: 'last_lr'"),
+    ],
+)
+@pytest.mark.parametrize("on_rank", [0, 1])
+def test_what_one_rank_cannot_put_back_is_undone_on_all(
+    pool: RankProcesses, tmp_path: Path, what: str, error: str, on_rank: int
+) -> None:
+    case = {"workload": UNRESTORED, "options": {"what": what, "on_rank": on_rank}}
+    wanted = wanted_for(case, 2)
+    whole = pool.run(run_trial, UNRESTORED, wanted)[:2]
+    step = pool.run(run_until_lost, UNRESTORED, wanted, tmp_path, 5)[0]
+    resumed = pool.run(run_from_checkpoint, UNRESTORED, wanted, tmp_path)[:2]
+
+    details = [report.status_detail for report, _ in resumed]
+    said = f"began from the first step; the checkpoint at step {step} was not used: "
+    assert details[on_rank] == f"{said}it cannot be put back ({error})"
+    assert details[1 - on_rank] == f"{said}another worker could not put back its part"
+    for (report, steps), reference in zip(resumed, whole, strict=True):
+        assert steps[0] == 1, "did not begin anew"
+        assert_same(report, reference)
+
+
+def differing_elsewhere(file: Path) -> None:
+    state = state_in(file.read_bytes())
+    state["own"]["replicas"]["parameters"] = {"0.weight": 7.0}
+    state["own"]["peak_memory_bytes"] = 2**60
+    del state["own"]["random"]
+    file.write_bytes(content_of(state))
+
+
+def test_what_was_found_in_steps_that_are_undone_counts_no_more(
+    pool: RankProcesses, tmp_path: Path
+) -> None:
+    wanted = wanted_for(CASES["sgd with momentum"], 2)
+    step = pool.run(run_until_lost, LAYERS, wanted, tmp_path, 5)[0]
+    differing_elsewhere(tmp_path / f"{step}-1")
+    resumed = pool.run(run_from_checkpoint, LAYERS, wanted, tmp_path)[:2]
+    for report, _ in resumed:
+        assert report.status_detail.startswith("began from the first step; ")
+        assert report.replica_divergence == 0.0
+        assert report.peak_memory_bytes < 2**60
+
+
 def test_a_trial_that_is_never_lost_is_not_changed_by_its_checkpoints(
     pool: RankProcesses, tmp_path: Path
 ) -> None:
@@ -237,6 +307,14 @@ def test_a_checkpoint_that_cannot_be_kept_costs_no_trial(
     full = "was not kept: OSError: [Errno 28] No space left on device"
     assert reports[1].status_detail.startswith(f"the checkpoint at step 1 {full}; the checkpoint")
     assert reports[1].status_detail.endswith("more like these")
+    # Whoever waits for all parts of one has to hear that there will be none.
+    for step in steps_kept(tmp_path):
+        assert (tmp_path / f"{step}-0").stat().st_size > 1000
+        assert (
+            (tmp_path / f"{step}-1")
+            .read_text()
+            .startswith(f"the checkpoint at step {step} {full}")
+        )
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ class FakeNvml:
 
 
 def meter(library: FakeNvml) -> PowerMeter:
-    return PowerMeter(GPU, lambda _device: read_gpu(library, UUID))
+    started = PowerMeter(GPU, lambda _device: read_gpu(library, UUID))
+    started.start()
+    return started
 
 
 def found(detail: str | None) -> dict[str, Any]:
@@ -92,6 +94,27 @@ def test_energy_is_what_the_counter_grew_by_in_watt_hours() -> None:
     measured.stop()
     assert measured.energy_wh == pytest.approx(10.0)
     assert measured.detail(ALONE) is None
+
+
+@pytest.mark.parametrize("lacking", [0, 1, None])
+def test_energy_is_that_of_all_attempts_that_a_training_went_through(lacking: int | None) -> None:
+    earlier, later = (FakeNvml(energy=lacking == attempt) for attempt in range(2))
+    first = meter(earlier)
+    earlier.energy_mj += 3_600_000
+    kept = first.state_dict()
+    # What was used for steps that were lost does not count, as their time does not.
+    earlier.energy_mj += 3_600_000
+
+    # On another GPU, whose counter stands elsewhere.
+    later.energy_mj = 900_000
+    second = PowerMeter(GPU, lambda _device: read_gpu(later, UUID))
+    second.load_state_dict(kept)
+    later.energy_mj += 5_000_000
+    second.start()
+    later.energy_mj += 7_200_000
+    second.stop()
+    wanted = None if lacking is not None else pytest.approx(3.0)
+    assert second.energy_wh == wanted
 
 
 def test_heat_is_told_with_its_time() -> None:
@@ -169,6 +192,7 @@ def test_a_cpu_is_read_from_the_counters_of_its_cores(tmp_path: Path) -> None:
     for core in (0, 1):
         write_counters(tmp_path, core, count=10, time_ms=500)
     measured = PowerMeter(torch.device("cpu"), lambda _device: read_cpu(tmp_path))
+    measured.start()
     write_counters(tmp_path, 0, count=13, time_ms=900)
     write_counters(tmp_path, 1, count=10, time_ms=700)
     measured.stop()
