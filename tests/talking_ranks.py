@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class Talker(FakeWorker):
     """Greets, then has the fault on rank 1; faults beside those of ``FakeWorker``.
 
     ``kill`` and ``crash``: says so and ends, by SIGKILL or a segmentation fault, in the very next
-    moment; ``stuck``: sleeps in C code that holds on to the interpreter; ``many``: 100,000 lines.
+    moment; ``stuck``: sleeps in C code that holds on to the interpreter; ``raise``: raises;
+    ``recycle``: asks for a new process; ``many``: 100,000 lines.
     """
 
     def __init__(
@@ -42,7 +44,10 @@ class Talker(FakeWorker):
         print(f"rank {self.rank} meets {fault}, attempt {request.attempt}")
         if self.rank == 1:
             self._talk(fault)
-        return super().run(request)
+        report = super().run(request)
+        if fault == "recycle" and self.rank == 1:
+            return replace(report, recycle_reason="asked to")
+        return report
 
     def _talk(self, fault: str) -> None:
         if fault == "kill":
@@ -54,6 +59,8 @@ class Talker(FakeWorker):
         if fault == "stuck":
             print("about to be stuck")
             ctypes.PyDLL(None).sleep(600)
+        if fault == "raise":
+            raise ValueError("asked to")
         if fault == "many":
             for number in range(100_000):
                 print(f"line {number} of many, and it has some length to it")
