@@ -94,16 +94,12 @@ def kuberay_manifest(
     """
     results = results or f"/shared/ddp-sweep-results/{spec.name}"
     words = [f"{CODE}/{shipment.sweep_file}", *_settings(overrides)]
-    entrypoint = (
-        f"python -m ddp_sweep.cluster.submission.checks {shlex.join(words)} && "
-        f"{_run_command(words, run_options, results)} --address auto"
-    )
     name = _label(spec.name)
     items = [(f"file-{number}", path) for number, (_, path) in enumerate(shipment.files)]
     return _template("rayjob.yaml.template").render(
         **_shared(spec, machines, hours),
         name=name,
-        entrypoint=entrypoint,
+        entrypoint=_entrypoint(words, run_options, results),
         seconds=round(hours * 3600),
         image=image or f"registry.example.com/ddp-sweep:{ddp_sweep.__version__}",
         claim=claim or "ddp-sweep",
@@ -152,6 +148,17 @@ def slurm_script(
         sweep_words=shlex.join(words),
         run_command=_run_command(words, run_options, str(folder.absolute())),
     )
+
+
+def _entrypoint(words: Sequence[str], run_options: Sequence[str], results: str) -> str:
+    """The checks and, if nothing is wrong, the sweep: one command without a shell's operators.
+
+    KubeRay pastes it into a line of its own for a shell, which would end the job at an operator
+    and run the rest outside the cluster (ray-project/kuberay#3802).
+    """
+    check = shlex.join(["python", "-m", "ddp_sweep.cluster.submission.checks", *words])
+    run = _run_command(words, run_options, results)
+    return shlex.join(["sh", "-c", f"{check} && {run} --address auto"])
 
 
 def _run_command(words: Sequence[str], run_options: Sequence[str], results: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,56 @@ def test_an_existing_claim_and_an_image_are_taken(cli: Cli, write_sweep: Any) ->
     containers = json.dumps(spec)
     assert containers.count('"lab/sweep:3"') == 2
     assert containers.count('"claimName": "lab-disk"') == 2
+
+
+# What KubeRay runs in the submitter's pod, the entrypoint pasted into it as it stands; see
+# BuildJobSubmitCommand in its ray-operator/controllers/ray/common/job.go.
+SUBMITTER = """\
+if ! ray job status --address http://head:8265 j >/dev/null 2>&1 ; \
+then ray job submit --address http://head:8265 --no-wait --submission-id j -- {entrypoint} ; \
+fi ; ray job logs --address http://head:8265 --follow j"""
+RAY = """#!/bin/bash
+case $2 in
+    status) exit 1 ;;
+    submit) while [[ $1 != -- ]]; do shift; done; shift; printf '%s\\0' "$@" > submitted ;;
+esac
+"""
+PYTHON = """#!/bin/bash
+printf '%s\\n' "$*" >> ran
+exit "$EXIT_CODE"
+"""
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_kuberay_runs_the_checks_and_the_sweep_in_the_job_and_nothing_beside_it(
+    cli: Cli, write_sweep: Any, tmp_path: Path, exit_code: int
+) -> None:
+    value = "workload_options.path=/a;b && c > $HOME 'd' \"e\" | (f)"
+    printed = cli("submit", write_sweep(), "--manifest", "kuberay", "--set", value)
+    entrypoint = documents(printed.out)["RayJob"]["spec"]["entrypoint"]
+    pod = tmp_path / "pod"
+    for name, text in {"ray": RAY, "python": PYTHON}.items():
+        program = pod / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+
+    def shell(*words: str) -> int:
+        environment = {"PATH": f"{pod / 'bin'}:/usr/bin:/bin", "EXIT_CODE": str(exit_code)}
+        return subprocess.run(words, cwd=pod, env=environment, check=False).returncode
+
+    assert shell("bash", "-ce", SUBMITTER.format(entrypoint=entrypoint)) == 0
+    assert not (pod / "ran").exists()
+    # `ray job submit` joins the words again, and the head gives them to a shell.
+    words = (pod / "submitted").read_text(encoding="utf-8").split("\0")[:-1]
+    assert shell("sh", "-c", shlex.join(words)) == exit_code
+
+    sweep = f"/code/sweep/sweep.yaml --set {value}"
+    results = "--progress plain --output /shared/ddp-sweep-results/own --address auto"
+    assert (pod / "ran").read_text(encoding="utf-8").splitlines() == [
+        f"-m ddp_sweep.cluster.submission.checks {sweep}",
+        f"-m ddp_sweep.cli run {sweep} {results}",
+    ][: 1 if exit_code else 2]
 
 
 @pytest.mark.parametrize("name", ["Fraud_2026", "9.lives", "a" * 60])
