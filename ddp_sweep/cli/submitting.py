@@ -204,9 +204,10 @@ def _run(address: str, sent: _Sent, output: Path, no_wait: bool) -> int:
 
 
 def _follow(jobs: ClusterJobs, job_id: str, output: Path) -> int:
+    from ddp_sweep.cluster.submission.following import follow
     from ddp_sweep.cluster.submission.submit import exit_code_of
 
-    job = jobs.follow(job_id, lambda text: print(text, end="", file=sys.stderr, flush=True))
+    job = follow(jobs, job_id, lambda text: print(text, end="", file=sys.stderr, flush=True))
     code = exit_code_of(job, _say)
     if code not in _NOTHING_RAN:
         _bring(jobs, job_id, output)
