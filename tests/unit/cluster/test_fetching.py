@@ -136,6 +136,17 @@ def _a_log() -> str:
 DAMAGED = _a_log()
 
 
+def test_what_goes_while_it_is_sent_is_left_out(
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the record of an attempt does, once the attempt has its row."""
+    names = [*FILES, "_attempts/gone-1.json"]
+    monkeypatch.setattr(packing, "files_to_send", lambda *_: names)
+    packing.main(str(there))
+
+    assert unpack(capsys.readouterr().out).files == FILES
+
+
 def test_a_folder_that_is_not_there_yet_is_no_error(tmp_path: Path) -> None:
     parcel = unpack(packed(tmp_path / "none"))
 
