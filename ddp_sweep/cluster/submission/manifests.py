@@ -224,7 +224,7 @@ def _config_map(name: str, shipment: Shipment) -> str:
             texts[f"file-{number}"] = LiteralScalarString(contents.decode("utf-8"))
         except UnicodeDecodeError:
             binaries[f"file-{number}"] = base64.b64encode(contents).decode()
-    size = sum(map(len, [*texts.values(), *binaries.values()]))
+    size = sum(len(text.encode()) for text in [*texts.values(), *binaries.values()])
     if size > _MOST_CONFIG_BYTES:
         raise SubmissionError(
             f"the code and what --ship names are {size:,} bytes, and Kubernetes takes "

@@ -135,10 +135,19 @@ def test_what_is_no_text_travels_as_base64_and_what_is_too_large_is_refused(
     printed = documents(cli(*arguments).out)
     assert list(printed["ConfigMap"]["binaryData"].values()) == ["//4A"]
 
-    table.write_bytes(b"\xff" * 2_000_000)
-    refused = cli(*arguments)
-    assert refused.code == 2
-    assert "in a ConfigMap; put the larger files into the image" in refused.err
+    for contents in (b"\xff" * 2_000_000, "é".encode() * 500_000):
+        table.write_bytes(contents)
+        refused = cli(*arguments)
+        assert refused.code == 2
+        assert "in a ConfigMap; put the larger files into the image" in refused.err
+
+
+def test_it_is_applied_in_a_way_that_takes_a_large_config_map(cli: Cli, tmp_path: Path) -> None:
+    """Without the option kubectl keeps a copy in an annotation, of 262,144 bytes at most."""
+    printed = cli("submit", write_sweep(tmp_path), "--manifest", "kuberay").out
+
+    for text in (printed, (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert re.findall(r"kubectl apply(.*) -f", text) == [" --server-side"]
 
 
 def test_an_existing_claim_and_an_image_are_taken(cli: Cli, tmp_path: Path) -> None:
