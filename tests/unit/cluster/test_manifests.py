@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command_line import Cli
 from jsonschema import Draft202012Validator
 from manifest_sweep import write_sweep
@@ -227,6 +228,20 @@ def test_any_name_of_a_sweep_becomes_one_that_kubernetes_takes(
 
     # A label by RFC 1035, of at most the 47 characters that KubeRay allows.
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", job["metadata"]["name"])
+
+
+@pytest.mark.parametrize("name", ["on", "yes", "null"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(
+    cli: Cli, tmp_path: Path, name: str
+) -> None:
+    """Read by YAML 1.1, as Kubernetes does."""
+    sweep = write_sweep(tmp_path, name=f"'{name}'")
+    printed = cli("submit", sweep, "--manifest", "kuberay", "--claim", "123").out
+    jobs = [one for one in yaml.safe_load_all(printed) if one["kind"] == "RayJob"]
+
+    assert [errors_of(job) for job in jobs] == [[]]
+    assert jobs[0]["metadata"]["name"] == name
+    assert json.dumps(jobs).count('"claimName": "123"') == 2
 
 
 def test_a_sweep_for_cpus_asks_for_no_gpu(cli: Cli, tmp_path: Path) -> None:
