@@ -107,6 +107,7 @@ def kuberay_manifest(
         results=results,
         code=CODE,
         items=items,
+        spare_cpus=_spare_cpus(spec, machines),
         config_map=_config_map(f"{name}-code", shipment),
     )
 
@@ -148,6 +149,12 @@ def slurm_script(
         sweep_words=shlex.join(words),
         run_command=_run_command(words, run_options, str(folder.absolute())),
     )
+
+
+def _spare_cpus(spec: SweepSpec, machines: Machines) -> int:
+    """Of a pod: one for Ray's own processes, and those for loaders of data, where known."""
+    loaders = spec.data.loader_workers
+    return 1 + (0 if loaders == "auto" else machines.workers_per_node * loaders)
 
 
 def _entrypoint(words: Sequence[str], run_options: Sequence[str], results: str) -> str:

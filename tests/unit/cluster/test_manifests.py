@@ -102,9 +102,26 @@ def test_the_pods_hold_the_largest_world_size_and_the_head_none_of_it(
     # 4 workers of 2 GPUs and 3 CPUs, three to a pod.
     assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"] == 2
     assert limits["nvidia.com/gpu"] == "6"
-    assert limits["cpu"] == "9"
+    assert workers["rayStartParams"]["num-cpus"] == "9"
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert Version(cluster["rayVersion"]) >= Version("2.60")
+
+
+@pytest.mark.parametrize(("loader_workers", "cpus"), [("auto", "10"), ("2", "16")])
+def test_the_pods_have_cpus_that_no_worker_takes_for_ray_and_the_loaders(
+    cli: Cli, tmp_path: Path, loader_workers: str, cpus: str
+) -> None:
+    printed = cli(
+        *("submit", write_sweep(tmp_path), "--manifest", "kuberay", "--workers-per-node", "3"),
+        *("--set", f"data.loader_workers={loader_workers}"),
+    )
+    cluster = documents(printed.out)["RayJob"]["spec"]["rayClusterSpec"]
+    [workers] = cluster["workerGroupSpecs"]
+
+    # 3 workers of 3 CPUs, one for Ray, and what the workers' loaders are known to need.
+    resources = workers["template"]["spec"]["containers"][0]["resources"]
+    assert resources["limits"]["cpu"] == resources["requests"]["cpu"] == cpus
+    assert workers["rayStartParams"]["num-cpus"] == "9"
 
 
 def test_the_config_map_holds_the_sweep_and_the_code_where_the_entrypoint_looks(

@@ -1,18 +1,29 @@
-"""The script for Slurm: by shellcheck and bash."""
+"""The script for Slurm: by shellcheck, and run by bash."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Cli
 from manifest_sweep import write_sweep
+from stand_in_slurm import Slurm
 
 
 @pytest.fixture
-def script(cli: Cli, tmp_path: Path) -> Path:
+def slurm(tmp_path: Path) -> Slurm:
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    return Slurm(folder)
+
+
+@pytest.fixture
+def script(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # No environment to activate, whose programs would come first.
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     printed = cli(
         *("submit", write_sweep(tmp_path), "--manifest", "slurm", "--workers-per-node", "2"),
         *("--hours", "1.5", "--interface", "ib0"),
@@ -44,3 +55,14 @@ def test_the_script_asks_slurm_for_what_the_sweep_needs(script: Path) -> None:
     assert f"trap 'requeue=yes; kill -INT \"$run\"' {signal}" in text
     assert 0 < int(seconds) < 90 * 60
     assert {"exclusive", "requeue"} <= set(asked)
+
+
+def test_ray_has_the_whole_node_and_offers_the_cpus_of_the_workers(
+    script: Path, slurm: Slurm
+) -> None:
+    with slurm.running(script) as process:
+        slurm.wait_for("running", process)
+    [started] = [line for line in slurm.read("srun.log").splitlines() if "ray start" in line]
+
+    assert "--cpus-per-task=64 " in started
+    assert "--num-cpus=6 " in started
