@@ -32,6 +32,8 @@ CODE = "/code"
 """Where the pods of Kubernetes see the sweep file and the workload."""
 _MOST_CONFIG_BYTES = 900_000
 """Kubernetes takes a ConfigMap of up to 1 MiB."""
+_LEAST_HOURS = 0.25
+"""Under Slurm, whose script gets its signal ten minutes before the end."""
 _LONGEST_NAME = 40
 """KubeRay takes 47 for a RayJob; the ConfigMap has a few more."""
 
@@ -134,7 +136,15 @@ def slurm_script(
         results: Results folder; results/<name> from the current folder if None.
         interface: Network interface by which the nodes reach each other.
         hours: The time limit.
+
+    Raises:
+        SubmissionError: The time limit leaves no time before Slurm's signal.
     """
+    if hours < _LEAST_HOURS:
+        raise SubmissionError(
+            f"--hours {hours:g}: allowed: {_LEAST_HOURS:g} or more; the last ten minutes are kept "
+            "for ending the running trial"
+        )
     words = [str(sweep_file.resolve()), *_settings(overrides)]
     folder = Path(results) if results else Path("results") / spec.name
     activate = Path(sys.prefix) / "bin" / "activate"

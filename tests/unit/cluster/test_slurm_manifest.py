@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from command_line import Cli
 from manifest_sweep import write_sweep
@@ -50,10 +52,8 @@ def test_the_script_asks_slurm_for_what_the_sweep_needs(script: Path) -> None:
     assert asked["gpus-per-node"] == "4"
     assert asked["cpus-per-task"] == "6"
     assert asked["time"] == "01:30:00"
-    # Slurm signals the script before the time is up, early enough to end a trial.
-    signal, seconds = asked["signal"].removeprefix("B:").split("@")
-    assert f"trap 'requeue=yes; kill -INT \"$run\"' {signal}" in text
-    assert 0 < int(seconds) < 90 * 60
+    # Slurm signals the script ten minutes before the time is up, which comes before the end.
+    assert asked["signal"] == "B:USR1@600"
     assert {"exclusive", "requeue"} <= set(asked)
 
 
@@ -66,3 +66,57 @@ def test_ray_has_the_whole_node_and_offers_the_cpus_of_the_workers(
 
     assert "--cpus-per-task=64 " in started
     assert "--num-cpus=6 " in started
+
+
+@pytest.mark.parametrize("drains_in_time", [True, False])
+def test_before_the_time_limit_a_trial_is_ended_or_cut_and_the_job_is_queued_again(
+    script: Path, slurm: Slurm, drains_in_time: bool
+) -> None:
+    if drains_in_time:
+        slurm.write("drains-in-time")
+    with slurm.running(script) as process:
+        slurm.wait_for("running", process)
+        process.send_signal(signal.SIGUSR1)
+        said, _ = process.communicate(timeout=60)
+
+    # Bash starts what runs in the background deaf to it, unless told otherwise.
+    assert slurm.read("sigint") == "heeded"
+    assert process.returncode == 130, said
+    assert slurm.read("scontrol.log") == "requeue 7\n"
+
+
+def test_a_signal_that_comes_while_ray_starts_is_not_lost(script: Path, slurm: Slurm) -> None:
+    slurm.write("ray-is-slow")
+    with slurm.running(script) as process:
+        slurm.wait_for("asked", process)
+        process.send_signal(signal.SIGUSR1)
+        (slurm.folder / "ray-is-slow").unlink()
+        said, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, said
+    assert slurm.read("scontrol.log") == "requeue 7\n"
+    assert not slurm.read("sigint")
+
+
+def test_a_job_that_is_not_near_its_limit_is_not_queued_again(script: Path, slurm: Slurm) -> None:
+    slurm.write("drains-in-time")
+    with slurm.running(script) as process:
+        slurm.wait_for("running", process)
+        for run in psutil.Process(process.pid).children():
+            if "./run.py" in run.cmdline():
+                run.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, said
+    assert not slurm.read("scontrol.log")
+
+
+def test_a_limit_that_leaves_no_time_before_the_signal_is_refused(
+    cli: Cli, tmp_path: Path
+) -> None:
+    arguments = ("submit", write_sweep(tmp_path), "--manifest", "slurm", "--hours")
+
+    assert cli(*arguments, "0.25").code == 0
+    refused = cli(*arguments, "0.2")
+    assert refused.code == 2
+    assert "--hours 0.2: allowed: 0.25 or more" in refused.err
