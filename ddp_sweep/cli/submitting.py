@@ -14,7 +14,7 @@ import typer
 from ddp_sweep.cli.arguments import Overrides
 from ddp_sweep.cli.printing import show_ranking
 from ddp_sweep.cli.running import Only, resume_command
-from ddp_sweep.errors import DdpSweepError, SubmissionError
+from ddp_sweep.errors import CapacityError, DdpSweepError, SubmissionError
 
 if TYPE_CHECKING:
     from ddp_sweep.cluster.submission.jobs import ClusterJobs
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["submit"]
 
 _INTERRUPTED_EXIT_CODE = 130
-_NOTHING_RAN = (2, 3)
-"""Exit codes of a sweep that was refused; what lies in its results folder is of others."""
+_REFUSED = SubmissionError.exit_code
+"""Exit code of a sweep that was refused; what lies in its results folder may be another's."""
 
 
 class Manifest(StrEnum):
@@ -204,12 +204,18 @@ def _run(address: str, sent: _Sent, output: Path, no_wait: bool) -> int:
 
 
 def _follow(jobs: ClusterJobs, job_id: str, output: Path) -> int:
+    from ddp_sweep.cluster.submission.following import follow
     from ddp_sweep.cluster.submission.submit import exit_code_of
 
-    job = jobs.follow(job_id, lambda text: print(text, end="", file=sys.stderr, flush=True))
+    job = follow(jobs, job_id, lambda text: print(text, end="", file=sys.stderr, flush=True))
     code = exit_code_of(job, _say)
-    if code not in _NOTHING_RAN:
-        _bring(jobs, job_id, output)
+    if code != _REFUSED:
+        try:
+            _bring(jobs, job_id, output)
+        except DdpSweepError as error:
+            if code != CapacityError.exit_code:  # with it, perhaps no trial has run at all
+                raise
+            _say(f"nothing was fetched: {error}")
     return code
 
 

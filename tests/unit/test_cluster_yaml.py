@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Callable
 from copy import deepcopy
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster_file import as_ray_prepares_it, faults
+from ray.autoscaler._private.aws.config import DEFAULT_RAY_IAM_ROLE
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -133,3 +137,30 @@ def test_a_slip_that_the_autoscaler_overlooks_is_found(name: str) -> None:
 
     as_ray_prepares_it(config)
     assert any(words in fault for fault in faults(config, PROJECT)), faults(config, PROJECT)
+
+
+def test_the_head_is_allowed_to_look_up_the_image_of_the_workers_it_starts() -> None:
+    """Ray's own role for it may not; EC2 asks this of whoever starts an instance."""
+    text, config = FILE.read_text(encoding="utf-8"), CONFIGS["aws"]()
+    types = config["available_node_types"]
+    assert "IamInstanceProfile" not in types[config["head_node_type"]]["node_config"]
+    looked_up = [
+        kind["node_config"]["ImageId"].removeprefix("resolve:ssm:")
+        for name, kind in types.items()
+        if name != config["head_node_type"]
+    ]
+
+    assert not [image for image in looked_up if not _is_granted(text, image)]
+
+
+def _is_granted(text: str, image: str) -> bool:
+    """Whether the file names a command that lets the role of the head look an image up."""
+    command = next(line for line in text.splitlines() if "aws iam put-role-policy" in line)
+    words = shlex.split(command.removeprefix("#"))
+    asked = dict(zip(words[3::2], words[4::2], strict=True))
+    [statement] = json.loads(asked["--policy-document"])["Statement"]
+    return (
+        asked["--role-name"] == DEFAULT_RAY_IAM_ROLE
+        and (statement["Effect"], statement["Action"]) == ("Allow", "ssm:GetParameters")
+        and fnmatch(f"arn:aws:ssm:us-west-2::parameter{image}", statement["Resource"])
+    )

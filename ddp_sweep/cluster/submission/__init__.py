@@ -1,8 +1,9 @@
 """Sends a sweep to a cluster that runs elsewhere, and brings its results back.
 
 ``shipment`` says which files travel, ``checks`` looks at the cluster before anything is trained,
-``jobs`` speaks with the cluster, ``packing`` and ``fetching`` are the way back, ``submit`` is the
-whole course. ``manifests`` writes what other schedulers read, and starts nothing.
+``jobs`` speaks with the cluster, ``following`` shows what a job prints, ``packing`` and
+``fetching`` are the way back, ``submit`` is the whole course. ``manifests`` writes
+what other schedulers read, and starts nothing.
 """
 
 from __future__ import annotations

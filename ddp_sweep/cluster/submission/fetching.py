@@ -89,11 +89,12 @@ def place(files: Mapping[str, bytes], folder: ResultsFolder, origin: str) -> int
     """
     with locked(folder):
         _refuse_other_results(files, folder, origin)
+        _remove_loose_curves(files, folder)
         written = 0
         # Rows of a trial come last, as when they are measured.
         for name in sorted(files, key=lambda name: name.startswith("trials/")):
             target = folder.path / name
-            if not target.is_file() or target.read_bytes() != files[name]:
+            if not target.is_file() or not _is_same(target, files[name]):
                 _write_whole(target, files[name])
                 written += 1
     return written
@@ -116,21 +117,39 @@ def _checked_name(name: str) -> str:
 
 def _refuse_other_results(files: Mapping[str, bytes], folder: ResultsFolder, origin: str) -> None:
     """Files of trials never change: one that differs, or is here only, was measured elsewhere."""
-    present = {
-        f"{table}/{file.name}": file
-        for table in TABLES
-        for file in folder.table(table).glob("*.parquet")
-    }
     strangers = [
         name
-        for name, file in present.items()
-        if name not in files or file.read_bytes() != files[name]
+        for name, file in _present(folder).items()
+        if _has_row(file, folder) and not _is_same(file, files.get(name))
     ]
     if strangers:
         raise FetchError(
             f"{folder.path} holds other results than {origin}: {len(strangers)} files, such as "
             f"{strangers[0]}. Fetch into another folder: --output DIR"
         )
+
+
+def _remove_loose_curves(files: Mapping[str, bytes], folder: ResultsFolder) -> None:
+    """Curves are written before the row of their trial; without it they measure nothing."""
+    for name, file in _present(folder).items():
+        if name not in files and not _has_row(file, folder):
+            file.unlink()
+
+
+def _present(folder: ResultsFolder) -> dict[str, Path]:
+    return {
+        f"{table}/{file.name}": file
+        for table in TABLES
+        for file in folder.table(table).glob("*.parquet")
+    }
+
+
+def _has_row(file: Path, folder: ResultsFolder) -> bool:
+    return (folder.trials / file.name).is_file()
+
+
+def _is_same(file: Path, contents: bytes | None) -> bool:
+    return contents is not None and file.read_bytes() == contents
 
 
 def _write_whole(target: Path, contents: bytes) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,14 +31,10 @@ _LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-_OF_RAY = re.compile(
-    r"^(\d{4}-\d\d-\d\d \S+\tINFO job_manager\.py:\d+ --|Running entrypoint for job ).*\n", re.M
-)
-"""Lines that Ray writes into the log of a job."""
 _POLL_S = 0.5
 _CONNECT_TIMEOUT_S = 20.0
-_PATIENCE_S = 60.0
-"""How long a cluster may be out of reach while a job is followed."""
+_ANSWER_TIMEOUT_S = 60.0
+"""The cluster may take so long over a request; Ray itself would wait for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,7 @@ class ClusterJobs:
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._require_version()
         with self._explained(), _without_addresses():
-            self._client = JobSubmissionClient(self.address, headers=_token_header())
+            self._client = _Client(self.address, headers=_token_header())
 
     def submit(
         self,
@@ -140,25 +135,17 @@ class ClusterJobs:
             text: str = self._client.get_job_logs(job_id)
         return text
 
-    def follow(self, job_id: str, emit: Callable[[str], None]) -> Job:
-        """Hand over what a job prints, as it does, until it has ended.
+    async def tail(self, job_id: str) -> AsyncIterator[str]:
+        """What a job has printed from the start, and what it prints then.
 
-        A connection that breaks is taken up again where it broke.
+        Raises:
+            ClusterRefusedError: The connection broke.
         """
-        shown, silent_since = 0, time.monotonic()
-        while True:
-            try:
-                before = shown
-                shown = asyncio.run(self._tail(job_id, shown, emit))
-                job = self.get(job_id)
-            except (aiohttp.ClientError, OSError, RuntimeError, ClusterRefusedError) as error:
-                if time.monotonic() - silent_since > _PATIENCE_S:
-                    raise self._unreachable(error) from error
-            else:
-                if job.ended and shown == before:
-                    return job
-                silent_since = time.monotonic()
-            time.sleep(_POLL_S)
+        try:
+            async for text in self._client.tail_job_logs(job_id):
+                yield text
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise self._unreachable(error) from error
 
     def wait(self, job_id: str, deadline_s: float) -> Job:
         """A job that has ended.
@@ -175,17 +162,6 @@ class ClusterJobs:
                 )
             time.sleep(_POLL_S)
         return job
-
-    async def _tail(self, job_id: str, shown: int, emit: Callable[[str], None]) -> int:
-        """Follow the log once; characters that were shown before are left out."""
-        seen = 0
-        async for text in self._client.tail_job_logs(job_id):
-            fresh = text[max(0, shown - seen) :]
-            seen += len(text)
-            if fresh:
-                shown = seen
-                emit(_OF_RAY.sub("", fresh))
-        return shown
 
     def _require_version(self) -> None:
         with self._explained():
@@ -237,6 +213,13 @@ class ClusterJobs:
             "ssh -L 8265:localhost:8265 HEAD, or `ray dashboard cluster.yaml`; then "
             "--address http://localhost:8265"
         )
+
+
+class _Client(JobSubmissionClient):
+    """Ray's own, which gives up on a cluster that does not answer."""
+
+    def _do_request(self, method: str, endpoint: str, **more: Any) -> requests.Response:  # noqa: ANN401
+        return super()._do_request(method, endpoint, timeout=_ANSWER_TIMEOUT_S, **more)
 
 
 def _dashboard_address(given: str) -> str:

@@ -32,6 +32,8 @@ CODE = "/code"
 """Where the pods of Kubernetes see the sweep file and the workload."""
 _MOST_CONFIG_BYTES = 900_000
 """Kubernetes takes a ConfigMap of up to 1 MiB."""
+_LEAST_HOURS = 0.25
+"""Under Slurm, whose script gets its signal ten minutes before the end."""
 _LONGEST_NAME = 40
 """KubeRay takes 47 for a RayJob; the ConfigMap has a few more."""
 
@@ -94,16 +96,12 @@ def kuberay_manifest(
     """
     results = results or f"/shared/ddp-sweep-results/{spec.name}"
     words = [f"{CODE}/{shipment.sweep_file}", *_settings(overrides)]
-    entrypoint = (
-        f"python -m ddp_sweep.cluster.submission.checks {shlex.join(words)} && "
-        f"{_run_command(words, run_options, results)} --address auto"
-    )
     name = _label(spec.name)
     items = [(f"file-{number}", path) for number, (_, path) in enumerate(shipment.files)]
     return _template("rayjob.yaml.template").render(
         **_shared(spec, machines, hours),
         name=name,
-        entrypoint=entrypoint,
+        entrypoint=_entrypoint(words, run_options, results),
         seconds=round(hours * 3600),
         image=image or f"registry.example.com/ddp-sweep:{ddp_sweep.__version__}",
         claim=claim or "ddp-sweep",
@@ -111,6 +109,7 @@ def kuberay_manifest(
         results=results,
         code=CODE,
         items=items,
+        spare_cpus=_spare_cpus(spec, machines),
         config_map=_config_map(f"{name}-code", shipment),
     )
 
@@ -137,7 +136,15 @@ def slurm_script(
         results: Results folder; results/<name> from the current folder if None.
         interface: Network interface by which the nodes reach each other.
         hours: The time limit.
+
+    Raises:
+        SubmissionError: The time limit leaves no time before Slurm's signal.
     """
+    if hours < _LEAST_HOURS:
+        raise SubmissionError(
+            f"--hours {hours:g}: allowed: {_LEAST_HOURS:g} or more; the last ten minutes are kept "
+            "for ending the running trial"
+        )
     words = [str(sweep_file.resolve()), *_settings(overrides)]
     folder = Path(results) if results else Path("results") / spec.name
     activate = Path(sys.prefix) / "bin" / "activate"
@@ -152,6 +159,23 @@ def slurm_script(
         sweep_words=shlex.join(words),
         run_command=_run_command(words, run_options, str(folder.absolute())),
     )
+
+
+def _spare_cpus(spec: SweepSpec, machines: Machines) -> int:
+    """Of a pod: one for Ray's own processes, and those for loaders of data, where known."""
+    loaders = spec.data.loader_workers
+    return 1 + (0 if loaders == "auto" else machines.workers_per_node * loaders)
+
+
+def _entrypoint(words: Sequence[str], run_options: Sequence[str], results: str) -> str:
+    """The checks and, if nothing is wrong, the sweep: one command without a shell's operators.
+
+    KubeRay pastes it into a line of its own for a shell, which would end the job at an operator
+    and run the rest outside the cluster (ray-project/kuberay#3802).
+    """
+    check = shlex.join(["python", "-m", "ddp_sweep.cluster.submission.checks", *words])
+    run = _run_command(words, run_options, results)
+    return shlex.join(["sh", "-c", f"{check} && {run} --address auto"])
 
 
 def _run_command(words: Sequence[str], run_options: Sequence[str], results: str) -> str:
@@ -217,7 +241,7 @@ def _config_map(name: str, shipment: Shipment) -> str:
             texts[f"file-{number}"] = LiteralScalarString(contents.decode("utf-8"))
         except UnicodeDecodeError:
             binaries[f"file-{number}"] = base64.b64encode(contents).decode()
-    size = sum(map(len, [*texts.values(), *binaries.values()]))
+    size = sum(len(text.encode()) for text in [*texts.values(), *binaries.values()])
     if size > _MOST_CONFIG_BYTES:
         raise SubmissionError(
             f"the code and what --ship names are {size:,} bytes, and Kubernetes takes "

@@ -66,7 +66,10 @@ def main(given: str, after: str = "") -> int:
         if sent >= MOST_BYTES:
             _say(more=True, files=files)
             return 0
-        contents = folder.joinpath(name).read_bytes()
+        try:
+            contents = folder.joinpath(name).read_bytes()
+        except FileNotFoundError:  # such as the record of an attempt that has ended meanwhile
+            continue
         _say(name=name, sha256=hashlib.sha256(contents).hexdigest())
         for at in range(0, len(contents), PIECE_BYTES):
             _say(piece=base64.b64encode(contents[at : at + PIECE_BYTES]).decode())

@@ -11,7 +11,7 @@ import os
 import shutil
 import site
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,9 @@ __all__ = ["Shipment", "plan_shipment"]
 _SWEEP_FOLDER = PurePosixPath("sweep")
 _PACKAGE = Path(ddp_sweep.__file__).parent
 _NOT_NEEDED = ("__pycache__", "pictures")
+_LEFT_OUT = frozenset({"__pycache__", ".git", ".gitignore", ".rayignore"})
+"""Of a folder that is sent. Ray would leave out, unsaid, whatever the last two name."""
+_NOT_SENT_BY_RAY = frozenset({".venv", "venv"})
 _MOST_BYTES = 200 * 1024**2
 """Ray keeps what is sent in the memory of the head node."""
 
@@ -75,6 +78,7 @@ def plan_shipment(
     top = Path(os.path.commonpath([str(file.parent) for file in beside]))
     files = {file: str(_SWEEP_FOLDER / file.relative_to(top).as_posix()) for file in beside}
     files |= dict(sorted(installed))
+    _require_sendable(files)
     _require_small(files)
     return Shipment(sweep_file=files[beside[0]], files=tuple(files.items()))
 
@@ -85,9 +89,8 @@ def _files_of(given: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise SubmissionError(f"--ship {given}: there is no such file or folder")
-    return sorted(
-        file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
-    )
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in files if _LEFT_OUT.isdisjoint(file.relative_to(path).parts))
 
 
 def _own_module(name: str) -> tuple[Path, Path] | None:
@@ -113,6 +116,15 @@ def _own_module(name: str) -> tuple[Path, Path] | None:
 def _is_installed(file: Path) -> bool:
     folders = {*sysconfig.get_paths().values(), *site.getsitepackages()}
     return any(file.is_relative_to(Path(folder).resolve()) for folder in folders)
+
+
+def _require_sendable(files: Mapping[Path, str]) -> None:
+    for source, target in files.items():
+        if not _NOT_SENT_BY_RAY.isdisjoint(PurePosixPath(target).parts):
+            raise SubmissionError(
+                f"{source}: Ray sends no folder called {' or '.join(sorted(_NOT_SENT_BY_RAY))}; "
+                "rename it, or send what lies beside it, each with --ship"
+            )
 
 
 def _require_small(files: Iterable[Path]) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import valid_signals
 
 from ray.job_submission import JobStatus
 
@@ -24,8 +25,12 @@ from ddp_sweep.results import ResultsFolder
 __all__ = ["Fetched", "Submission", "exit_code_of", "fetch", "results_folder_there", "start"]
 
 _FETCH_DEADLINE_S = 600.0
+_DIED_EXIT_CODE = 1
 _INTERRUPTED_EXIT_CODE = 130
+_KILLED_BELOW_SHELL = 128
+"""A shell adds this to the number of the signal that killed its command."""
 _NO_SUCH_COMMAND = (126, 127)
+_GO_ON = "the same command goes on"
 _OF_A_SWEEP = "ddp_sweep_name"
 _RESULTS = "ddp_sweep_results"
 _CONTENTS = "ddp_sweep_contents"
@@ -168,22 +173,34 @@ def exit_code_of(job: Job, emit: Callable[[str], None]) -> int:
     if job.status == JobStatus.SUCCEEDED:
         return 0
     if job.status == JobStatus.STOPPED:
-        emit("the job was stopped; the same command goes on")
+        emit(f"the job was stopped; {_GO_ON}")
         return _INTERRUPTED_EXIT_CODE
     if job.exit_code in _NO_SUCH_COMMAND:
         raise ClusterRefusedError(
             f"job {job.job_id} could not be started: there is no `python` on the head node. Start "
             "Ray there with the bin folder of its environment in PATH"
         )
+    if job.exit_code is None and job.node_id is not None:
+        emit(f"the job ended without an exit code: {_essence(job.message)}; {_GO_ON}")
+        return _DIED_EXIT_CODE
     if job.exit_code is None:
         raise ClusterRefusedError(
             f"job {job.job_id} could not be started: {_essence(job.message)}\n"
             f"More: ray job logs --address ADDRESS {job.job_id}"
         )
-    if job.exit_code < 0:
-        emit(f"the job was killed by signal {-job.exit_code}; the same command goes on")
-        return 1
+    if signal := _signal_of(job.exit_code):
+        emit(f"the job was killed by signal {signal}; {_GO_ON}")
+        return _DIED_EXIT_CODE
     return job.exit_code
+
+
+def _signal_of(exit_code: int) -> int:
+    """What killed a process, by its own exit code or that of its shell; 0 for none."""
+    if exit_code < 0:
+        return -exit_code
+    below_shell = exit_code - _KILLED_BELOW_SHELL
+    killed = exit_code != _INTERRUPTED_EXIT_CODE and below_shell in valid_signals()
+    return below_shell if killed else 0
 
 
 def _running_with(jobs: ClusterJobs, results: str) -> Job | None:

@@ -136,6 +136,17 @@ def _a_log() -> str:
 DAMAGED = _a_log()
 
 
+def test_what_goes_while_it_is_sent_is_left_out(
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the record of an attempt does, once the attempt has its row."""
+    names = [*FILES, "_attempts/gone-1.json"]
+    monkeypatch.setattr(packing, "files_to_send", lambda *_: names)
+    packing.main(str(there))
+
+    assert unpack(capsys.readouterr().out).files == FILES
+
+
 def test_a_folder_that_is_not_there_yet_is_no_error(tmp_path: Path) -> None:
     parcel = unpack(packed(tmp_path / "none"))
 
@@ -176,6 +187,23 @@ def test_results_of_another_run_are_never_mixed_with_them(there: Path, tmp_path:
             place(files, here, "job x")
         assert contents(here.path) == {stranger: b"measured here"}
         (here.path / stranger).unlink()
+
+
+def test_curves_without_their_trial_are_no_results_of_another_run(tmp_path: Path) -> None:
+    """A driver that died between the two left them; the next one set them aside."""
+    here = ResultsFolder(tmp_path / "here")
+    kept = {f"{table}/a-1.parquet": b"1" for table in ("trials", "evals", "steps")}
+    place({**kept, "evals/b-1.parquet": b"half", "steps/b-1.parquet": b"half"}, here, "job x")
+    later = {f"{table}/b-2.parquet": b"2" for table in ("trials", "evals")}
+    files = {**kept, **later, "_quarantine/evals/b-1.parquet": b"half"}
+
+    assert place(files, here, "job y") == 3
+    assert contents(here.path) == files
+
+    # Of an attempt that is here, nothing is touched.
+    with pytest.raises(FetchError, match="holds other results"):
+        place(dict.fromkeys(kept, b"other"), here, "job z")
+    assert contents(here.path) == files
 
 
 def test_a_folder_that_a_run_writes_to_is_left_alone(there: Path, tmp_path: Path) -> None:

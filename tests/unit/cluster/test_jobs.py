@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import ray
 
+from ddp_sweep.cluster.submission import jobs
 from ddp_sweep.cluster.submission.jobs import ClusterJobs
 from ddp_sweep.errors import AddressError, ClusterRefusedError
 
@@ -93,3 +95,17 @@ def test_the_token_is_sent_and_ray_address_does_not_lead_elsewhere(
         ClusterJobs(address)
 
     assert tokens == ["Bearer 0123abcd"]
+
+
+def test_a_cluster_that_takes_a_request_and_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with server(200, json.dumps({"ray_version": ray.__version__})) as (address, _):
+        cluster = ClusterJobs(address)
+    monkeypatch.setattr(jobs, "_ANSWER_TIMEOUT_S", 0.05)
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        silent.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+        silent.listen()
+        with pytest.raises(ClusterRefusedError, match="timed out"):
+            cluster.get("j")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray._private.runtime_env.packaging import _dir_travel
 
 from ddp_sweep.cluster.submission.shipment import plan_shipment
 from ddp_sweep.errors import SubmissionError
@@ -95,6 +96,36 @@ def test_data_travels_only_when_it_is_asked_for(project: Path) -> None:
 
     assert sent["sweep/code/data.csv"] == project / "code" / "data.csv"
     assert sent["sweep/code/layers/weights.bin"] == project / "code" / "layers" / "weights.bin"
+
+
+def test_what_a_folder_keeps_from_git_travels_all_the_same(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By Ray's own packing, which leaves out what such files name."""
+    data = project / "data"
+    for name in ("rows.csv", "deep/more.csv", ".git/config", "deep/.git"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("1,2\n")
+    for name in (".gitignore", "deep/.rayignore"):
+        (data / name).write_text("*.csv\n")
+    sweeps = project / "sweeps"
+    there = tmp_path_factory.mktemp("there")
+    plan_shipment(sweeps / "own.yaml", "../code/model.py:X", sweeps, [data]).lay_out(there)
+    packed: list[Path] = []
+    _dir_travel(there, [], packed.append, include_gitignore=True)
+
+    arrives = there / "sweep" / "data"
+    files = [file for file in packed if file.is_file() and file.is_relative_to(arrives)]
+    sent = {str(file.relative_to(arrives)) for file in files}
+    assert sent == {"rows.csv", "deep/more.csv"}
+
+
+def test_folders_that_ray_leaves_out_are_refused_by_name(project: Path) -> None:
+    (project / "data" / "venv").mkdir(parents=True)
+    (project / "data" / "venv" / "rows.csv").write_text("1,2\n")
+
+    with pytest.raises(SubmissionError, match=r"venv/rows\.csv: Ray sends no folder .* venv"):
+        shipped(project, project / "data")
 
 
 def test_paths_between_the_files_stay_as_they_are(project: Path) -> None:

@@ -70,8 +70,10 @@ def test_a_check_that_fails_gives_its_exit_code_and_nothing_runs(tmp_path: Path)
     assert (run.returncode, run.stderr) == (3, "ran\n")
 
 
-def job(status: JobStatus, exit_code: int | None = None, message: str = "") -> Job:
-    return Job(job_id="j", status=status, message=message, exit_code=exit_code, node_id=None)
+def job(
+    status: JobStatus, exit_code: int | None = None, message: str = "", node_id: str | None = None
+) -> Job:
+    return Job(job_id="j", status=status, message=message, exit_code=exit_code, node_id=node_id)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def job(status: JobStatus, exit_code: int | None = None, message: str = "") -> J
         (job(JobStatus.FAILED, 2), 2),
         (job(JobStatus.FAILED, 3), 3),
         (job(JobStatus.FAILED, 130), 130),
-        (job(JobStatus.FAILED, -9), 1),
+        (job(JobStatus.FAILED, 255), 255),
         (job(JobStatus.STOPPED, -15), 130),
     ],
 )
@@ -90,7 +92,29 @@ def test_the_exit_code_of_the_sweep_is_that_of_the_job(ended: Job, code: int) ->
     said: list[str] = []
 
     assert exit_code_of(ended, said.append) == code
-    assert bool(said) == (ended.exit_code is not None and ended.exit_code < 0)
+    assert bool(said) == (ended.status == JobStatus.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (job(JobStatus.FAILED, -9), "killed by signal 9"),
+        (job(JobStatus.FAILED, 137), "killed by signal 9"),  # as a shell says it
+        (job(JobStatus.FAILED, 143), "killed by signal 15"),
+        (
+            job(JobStatus.FAILED, message="Job supervisor actor died: node died", node_id="n"),
+            "Job supervisor actor died: node died",
+        ),
+    ],
+)
+def test_a_job_that_died_may_have_results_and_the_same_command_goes_on(
+    ended: Job, words: str
+) -> None:
+    said: list[str] = []
+
+    assert exit_code_of(ended, said.append) == 1
+    assert words in said[0]
+    assert "the same command goes on" in said[0]
 
 
 @pytest.mark.parametrize(
