@@ -167,7 +167,7 @@ def test_pieces_that_come_in_another_order_are_written_in_their_own(
 ) -> None:
     pieces = [printed(f"line {k}\n", end=100 + 7 * (k + 1)) for k in range(8)]
     with tempfile.TemporaryDirectory() as folder:
-        log = TrialLog(TrialLogs(Path(folder)))
+        log = TrialLog(TrialLogs(Path(folder)), "a1")
         log.join(source(0))
         log.begin("3f2a", 1, world_size=1)
         for k in order[:came]:
@@ -184,7 +184,7 @@ def test_pieces_that_come_in_another_order_are_written_in_their_own(
 
 def test_what_is_missing_is_not_waited_for_in_the_next_trial(logs: TrialLogs) -> None:
     logs.begin("3f2a", 1, "1 worker x 4, seed 0", NOW)
-    log = TrialLog(logs)
+    log = TrialLog(logs, "a1")
     log.join(source(0))
     log.begin("3f2a", 1, world_size=1)
     log.printed(0, printed("later\n", end=200))
