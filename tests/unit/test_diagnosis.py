@@ -17,7 +17,7 @@ from scipy import stats
 from sweep_of_trials import all_kinds, finding
 from trials_frame import Cell, find, frame, rows, table
 
-from ddp_sweep.analysis import Ranking, Severity, rank
+from ddp_sweep.analysis import Finding, Ranking, Severity, rank
 from ddp_sweep.analysis.diagnosis.noise import modified_z_scores, slope
 from ddp_sweep.analysis.diagnosis.training import LossCourse
 from ddp_sweep.results import ResultsFolder
@@ -251,24 +251,88 @@ def test_a_model_that_finds_the_class_or_has_no_majority_is_no_paradox(
     assert "accuracy_paradox" not in all_kinds(ranked(cell, TWO))
 
 
+LOST = Cell(world_size=4, batch=64, seconds=4, accuracy=0.90)
+
+
+def regression(*cells: Cell) -> Finding:
+    """What is found of the 4 workers that share 256 samples and lost 5 points of accuracy."""
+    return finding(
+        find(ranked(ONE, LOST, *cells, reference_batch_size=64), 4, 64), "quality_regression"
+    )
+
+
 @pytest.mark.parametrize(
-    ("same_batch", "cause"), [(0.90, "batch_size"), (0.95, "workers"), (None, "unknown")]
+    ("world_size", "batch", "accuracy", "cause", "said"),
+    [
+        (1, 256, 0.90, "batch_size", "same global batch and loses too much as well"),
+        (1, 256, 0.95, "workers", "differs in that alone and keeps within the margin"),
+        (4, 16, 0.91, "workers", "the reference's batch, and loses too much as well"),
+        (4, 16, 0.95, "batch_size", "differs in that alone and keeps within the margin"),
+        (2, 64, 0.95, "unknown", "is not known"),
+    ],
 )
-def test_a_loss_of_quality_is_put_down_to_the_batch_or_to_the_workers(
-    same_batch: float | None, cause: str
+def test_a_loss_of_quality_is_put_down_to_what_one_other_configuration_isolates(
+    world_size: int, batch: int, accuracy: float, cause: str, said: str
 ) -> None:
-    lost = Cell(world_size=2, batch=128, seconds=5, accuracy=0.90)
-    cells = [ONE, lost]
-    if same_batch is not None:
-        cells.append(Cell(world_size=1, batch=256, seconds=9, accuracy=same_batch))
+    found = regression(Cell(world_size=world_size, batch=batch, seconds=9, accuracy=accuracy))
 
-    found = finding(
-        find(ranked(*cells, reference_batch_size=64), 2), "quality_regression"
-    ).evidence
+    assert found.evidence["cause"] == cause
+    assert said in found.message
+    assert found.evidence["loss"] == pytest.approx(0.05, abs=0.006)
+    assert found.evidence["margin"] == 0.01
+    if cause != "unknown":
+        assert found.evidence["loss_there"] == pytest.approx(0.95 - accuracy, abs=0.006)
 
-    assert found["cause"] == cause
-    assert found["loss"] == pytest.approx(0.05, abs=0.006)
-    assert found["margin"] == 0.01
+
+def parameters(**changed: Any) -> str:
+    return json.dumps({"workload": "digits", "learning_rate": 0.05, "epochs": 8, **changed})
+
+
+def test_a_configuration_of_other_settings_isolates_neither_batch_nor_workers() -> None:
+    other = {"parameters": parameters(epochs=1)}
+    found = regression(
+        Cell(world_size=1, batch=256, seconds=9, accuracy=0.90, columns=other),
+        Cell(world_size=4, batch=16, seconds=5, accuracy=0.95, columns=other),
+    )
+
+    assert found.evidence["cause"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("columns", "baseline", "named"),
+    [
+        (
+            {"learning_rate": 1.0, "parameters": parameters(learning_rate=1.0)},
+            {"learning_rate": 0.05},
+            "learning rate 1.0",
+        ),
+        (
+            {"compute_precision": "bfloat16"},
+            {"compute_precision": "float32"},
+            "compute precision bfloat16",
+        ),
+        ({"parameters": parameters(epochs=1)}, {"epochs": 8}, "epochs 1"),
+    ],
+)
+def test_a_loss_of_quality_by_another_setting_is_not_blamed_on_the_batch(
+    columns: dict[str, Any], baseline: dict[str, Any], named: str
+) -> None:
+    other = Cell(world_size=1, batch=64, seconds=9, accuracy=0.90, columns=columns)
+    records = [
+        record | {"configuration_id": name, "trial_id": f"{name}{record['seed']}"}
+        for name, cell in (("good", ONE), ("other", other))
+        for record in rows([cell], 5)
+    ]
+
+    ranking = rank(frame(records), margins=MARGINS, baseline=baseline)
+
+    (entry,) = [one for one in ranking.configurations if one.configuration_id == "other"]
+    found = finding(entry, "quality_regression")
+    assert found.evidence["cause"] == "settings"
+    assert (
+        f"Neither the batch nor the number of workers did it, but another setting ({named})"
+        in (found.message)
+    )
 
 
 # Speed

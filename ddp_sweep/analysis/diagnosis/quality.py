@@ -1,4 +1,4 @@
-"""Figures of quality that mislead, and what cost quality where some was lost."""
+"""Figures of quality that mislead."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
-from ddp_sweep.analysis.metrics import better_sign, metric_values, parse_margins
-from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
+from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.statistics.estimation import Booleans, Floats
-from ddp_sweep.analysis.wording import metric_name
 
-__all__ = ["ClassCounts", "accuracy_paradox", "quality_regression"]
+__all__ = ["ClassCounts", "accuracy_paradox"]
 
 _MAJORITY = 0.75
 _POOR_RECALL = 0.5
 _CLOSE = 0.5
-_JUDGED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
 
 
 @dataclass(frozen=True)
@@ -116,84 +113,3 @@ def _paradox(
         ),
         evidence=evidence,
     )
-
-
-def quality_regression(subject: Subject) -> Found:
-    """What cost quality, where a metric is below the reference by more than its margin."""
-    standing = subject.standing
-    lost = standing.assessment.judgements.verdict == Verdict.INFERIOR
-    if not lost.any():
-        return
-    for metric, margin in parse_margins(subject.options.margins).items():
-        sign = better_sign(metric, subject.measured.declared)
-        if metric.partition("[")[0] not in _JUDGED or sign is None or margin.relative:
-            continue
-        finished = subject.measured.finished
-        values = metric_values(subject.measured.quality, metric)
-        means = subject.mean(np.where(finished, values, np.nan))
-        loss = sign * (means[standing.reference] - means)
-        for position in np.flatnonzero(lost & (loss > margin.value)):
-            yield int(position), _regression(subject, int(position), metric, loss, margin.value)
-
-
-def _regression(
-    subject: Subject, position: int, metric: str, loss: Floats, margin: float
-) -> Finding:
-    cause, twin = _cause(subject, position, loss, margin)
-    names = subject.standing.names
-    explained = {
-        "batch_size": (
-            "The batch size did it: {twin} has the same global batch and loses as much. Try a "
-            "smaller batch, or another learning rate for it."
-        ),
-        "workers": (
-            "The number of workers did it, not the batch: {twin} does not lose as much. Look at "
-            "batch norm (training.synchronized_batch_norm) and at what a worker computes from "
-            "its own share of a batch."
-        ),
-        "unknown": (
-            "Whether the batch size or the number of workers did it is not known: the same "
-            "global batch was not tried with as few workers as the reference has."
-        ),
-    }
-    if subject.world_size[position] == subject.world_size[subject.standing.reference]:
-        told = "The batch size did it: the number of workers is that of the reference."
-    else:
-        told = explained[cause].format(twin="" if twin is None else names[twin])
-    return Finding(
-        kind="quality_regression",
-        severity=Severity.WARNING,
-        message=(
-            f"Its {metric_name(metric)} is {loss[position]:.3g} below that of "
-            f"{names[subject.standing.reference]}; {margin:g} is allowed. {told}"
-        ),
-        evidence={
-            "metric": metric,
-            "loss": float(loss[position]),
-            "margin": margin,
-            "cause": cause,
-            "compared_with": None if twin is None else names[twin],
-            "loss_there": None if twin is None else float(loss[twin]),
-        },
-    )
-
-
-def _cause(subject: Subject, position: int, loss: Floats, margin: float) -> tuple[str, int | None]:
-    """Batch size or workers, and the configuration that tells them apart."""
-    reference = subject.standing.reference
-    workers, batches = subject.world_size, subject.global_batch_size
-    if workers[position] == workers[reference]:
-        return "batch_size", reference
-    if batches[position] == batches[reference]:
-        return "workers", reference
-    known = ~np.isnan(loss)
-    same_batch = (workers == workers[reference]) & (batches == batches[position]) & known
-    if same_batch.any():
-        twin = int(np.flatnonzero(same_batch)[0])
-        return ("batch_size" if loss[twin] > margin else "workers"), twin
-    same_workers = (workers == workers[position]) & (batches == batches[reference]) & known
-    if same_workers.any():
-        twin = int(np.flatnonzero(same_workers)[0])
-        if loss[twin] > margin:
-            return "workers", twin
-    return "unknown", None

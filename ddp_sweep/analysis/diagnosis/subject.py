@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ddp_sweep.analysis.diagnosis.factors import Factors
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding
 from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
@@ -66,6 +67,11 @@ class Subject:
         if column is None:
             return np.full(self.measured.count, np.nan)
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @cached_property
+    def factors(self) -> Factors:
+        """What may tell the training of one configuration from that of another."""
+        return Factors.of(self.measured.settings, self.world_size, self.global_batch_size)
 
     def positions(self, runs: Booleans) -> Integers:
         """Configurations with any of the marked runs."""
