@@ -100,28 +100,47 @@ def test_rounding_of_a_low_precision_is_no_wrong_gradient(precision: str, caught
     assert ("wrong_gradient_averaging" in kinds) is caught
 
 
+def of_traces(
+    path: Path, alone: list[float], shared: list[float], **columns: Any
+) -> list[Finding]:
+    """What is found of two workers whose losses are given beside those of one."""
+    cells = [with_columns(cell, **{"traces_comparable": True, **columns}) for cell in (ONE, TWO)]
+    steps = {
+        trial: [
+            {"rank": 0, "optimizer_step": at + 1, "train_loss": loss}
+            for at, loss in enumerate(losses)
+        ]
+        for trial, losses in {"w1b64s0": alone, "w2b32s0": shared}.items()
+    }
+    entry = find(rank(in_folder(path, rows(cells, 1), steps=steps)), 2)
+    return [found for found in entry.findings if found.kind == "wrong_gradient_averaging"]
+
+
 @pytest.mark.parametrize("comparable", [True, False])
 def test_losses_of_equal_batches_are_compared_only_where_they_can_be(
     tmp_path: Path, comparable: bool
 ) -> None:
-    cells = [with_columns(cell, traces_comparable=comparable) for cell in (ONE, TWO)]
-    records = rows(cells, 1)
-    losses = {"w1b64s0": [2.0, 1.5, 1.0], "w2b32s0": [2.0, 1.5, 1.1]}
-    steps = {
-        trial: [
-            {"rank": 0, "optimizer_step": at + 1, "train_loss": loss}
-            for at, loss in enumerate(own)
-        ]
-        for trial, own in losses.items()
-    }
+    found = of_traces(tmp_path, [2.0, 1.5, 1.0], [2.0, 1.5, 1.1], traces_comparable=comparable)
 
-    entry = find(rank(in_folder(tmp_path, records, steps=steps)), 2)
-
-    found = [f for f in entry.findings if f.kind == "wrong_gradient_averaging"]
     assert bool(found) is comparable
     if found:
         assert found[0].evidence["loss_difference"] == pytest.approx(0.1)
         assert found[0].evidence["optimizer_step"] == 3
+
+
+def test_losses_of_a_low_precision_part_by_rounding_and_are_not_compared(tmp_path: Path) -> None:
+    alone, shared = [2.0, 1.5, 1.0], [2.0, 1.501, 1.005]
+
+    assert of_traces(tmp_path / "32", alone, shared)
+    assert not of_traces(tmp_path / "16", alone, shared, compute_precision="bfloat16")
+
+
+def test_losses_are_compared_until_the_training_blows_up(tmp_path: Path) -> None:
+    # What rounding made of it afterwards; a batch that is harder by chance is no blow-up.
+    assert not of_traces(tmp_path / "after", [2.0, 1.9, 40.0, 35.0], [2.0, 1.9, 43.0, 20.0])
+    (before,) = of_traces(tmp_path / "before", [2.0, 2.2, 1.9, 40.0], [2.0, 2.2, 2.09, 90.0])
+    assert before.evidence["loss_difference"] == pytest.approx(0.1)
+    assert before.evidence["optimizer_step"] == 3
 
 
 # Training

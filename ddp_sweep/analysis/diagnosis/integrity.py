@@ -29,6 +29,11 @@ _GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 _TRACE_STEPS = 10
 _TRACE_TOLERANCE = 1e-3
 """Relative difference of losses over the first steps; float32 gives less than 1e-6."""
+_TRACE_PRECISIONS = ("float32", "float64")
+"""Rounding of a lower one alone parts losses by more than that within a few steps."""
+_BLOWN_UP = 0.5
+"""Rise above the first loss, as a share of it. A training that blows up multiplies rounding errors
+as well; batches that are harder than the first by chance are not by as much."""
 _NOTABLE_IMBALANCE = 1.1
 _NOTABLE_LEAD = 1.2
 _NAMED = 3
@@ -195,9 +200,9 @@ def _trace_gaps(subject: Subject) -> dict[int, tuple[float, int]]:
         fewest = group["world_size"].min()
         first = group[group["world_size"] == fewest]
         base = first[first["trial_id"] == first["trial_id"].iloc[0]]
-        base = base.set_index("optimizer_step")["train_loss"]
+        base = _before_it_blows_up(base.set_index("optimizer_step")["train_loss"])
         for position, other in group[group["world_size"] > fewest].groupby("configuration"):
-            against = base.reindex(other["optimizer_step"]).to_numpy()
+            against = np.asarray(base.reindex(other["optimizer_step"]), dtype=np.float64)
             gap = _relative(other["train_loss"].to_numpy(), against)
             if not np.isnan(gap).all() and np.nanmax(gap) > _TRACE_TOLERANCE:
                 at = int(np.nanargmax(gap))
@@ -206,6 +211,13 @@ def _trace_gaps(subject: Subject) -> dict[int, tuple[float, int]]:
                     int(other["optimizer_step"].iloc[at]),
                 )
     return gaps
+
+
+def _before_it_blows_up(losses: pd.Series[float]) -> pd.Series[float]:
+    """The losses, in order of the steps, up to the first that is far above where they began."""
+    losses = losses.sort_index()
+    first = losses.iloc[0]
+    return losses[(losses <= first + _BLOWN_UP * abs(first)).cummin()]
 
 
 def _relative(values: Floats, against: Floats) -> Floats:
@@ -220,6 +232,7 @@ def _first_losses(subject: Subject) -> pd.DataFrame:
     same = ["global_batch_size", "learning_rate", "compute_precision", "parameters", "seed"]
     same = [name for name in (*same, "code_version", "sweep") if name in runs]
     usable = subject.measured.finished & (subject.text("traces_comparable") == "True")
+    usable &= np.isin(subject.text("compute_precision"), _TRACE_PRECISIONS)
     keys = runs[["trial_id", "attempt"]].assign(
         configuration=subject.measured.configuration,
         twin=runs.groupby(same, dropna=False, sort=False).ngroup(),
