@@ -493,6 +493,19 @@ def test_each_way_of_being_disturbed_is_told_by_its_sign() -> None:
     assert evidence["largest"] == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.parametrize("met_at", [[3, 3, 3, 3, 3, 4], [4, 3, 3, 3, 3, 3], [3, 3, 3, 4, 4, 4]])
+def test_when_a_seed_meets_the_target_is_no_disturbance(met_at: list[int]) -> None:
+    records = rows([ONE, TWO, Cell(world_size=4, batch=16, seconds=3)], len(met_at))
+    for record in records:
+        share = met_at[record["seed"]] / 10
+        record["time_to_target_s"] = record["train_time_s"] * share
+        record["samples_to_target"] = int(record["samples"] * share)
+
+    ranking = rank(frame(records), margins=MARGINS, target={"accuracy": 0.9})
+
+    assert signs(ranking) == set()
+
+
 def test_uneven_steps_and_other_load_are_noisy() -> None:
     uneven = {"step_time_median_s": 0.01, "step_time_p95_s": 0.03}
     cells = [with_columns(cell, **uneven, other_load=0.3) for cell in (ONE, TWO)]

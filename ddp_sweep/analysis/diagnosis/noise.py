@@ -34,9 +34,10 @@ def noisy_measurement(subject: Subject) -> Iterator[Finding]:
         return
     yield from _throttled(subject)
     yield from _uneven_steps(subject)
-    residual = _residuals(subject)
-    yield from _over_blocks(subject, residual)
-    yield from _outliers(subject)
+    time_s = _comparable_times(subject)
+    logs = np.log(time_s)
+    yield from _over_blocks(subject, logs - subject.mean(logs)[subject.measured.configuration])
+    yield from _outliers(subject, time_s)
 
 
 def _noisy(severity: Severity, message: str, sign: str, **evidence: float) -> Finding:
@@ -110,13 +111,13 @@ def _uneven_steps(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _residuals(subject: Subject) -> Floats:
-    """Log time of each run less the mean of its configuration, NaN where there is no time."""
-    measured = subject.measured
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(measured.time_s)
-    logs = np.where(np.isfinite(logs), logs, np.nan)
-    return logs - subject.mean(logs)[measured.configuration]
+def _comparable_times(subject: Subject) -> Floats:
+    """Training time of a sample of each run, NaN where it says nothing about speed.
+
+    Of the whole training, also where a target is set: when that is met depends on the seed, and a
+    block is a seed.
+    """
+    return np.where(subject.measured.untimed, np.nan, subject.seconds_a_sample)
 
 
 def _over_blocks(subject: Subject, residual: Floats) -> Iterator[Finding]:
@@ -162,8 +163,8 @@ def _drift(residual: Floats, block: Floats) -> Iterator[Finding]:
         )
 
 
-def _outliers(subject: Subject) -> Iterator[Finding]:
-    outlying, by = _outlying(subject.measured.time_s, subject.measured.configuration)
+def _outliers(subject: Subject, time_s: Floats) -> Iterator[Finding]:
+    outlying, by = _outlying(time_s, subject.measured.configuration)
     if outlying.any():
         worst = int(np.argmax(np.where(outlying, np.abs(by), -1)))
         name = subject.standing.names[int(subject.measured.configuration[worst])]

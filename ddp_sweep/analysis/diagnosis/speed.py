@@ -10,7 +10,6 @@ import numpy as np
 from ddp_sweep.analysis.diagnosis.step_shares import StepParts, step_parts
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
 from ddp_sweep.analysis.outcome import Finding, Severity
-from ddp_sweep.analysis.statistics.estimation import Floats
 from ddp_sweep.analysis.wording import count, ratio
 
 __all__ = ["idle_cores", "low_speedup"]
@@ -48,7 +47,7 @@ def low_speedup(subject: Subject) -> Found:
     """More workers that are much less faster than they are more, with the cause."""
     if not subject.measured.ours:
         return
-    pace = _seconds_a_sample(subject)
+    pace = np.exp(subject.mean(np.log(subject.seconds_a_sample)))
     base = subject.standing.baseline
     with np.errstate(divide="ignore", invalid="ignore"):
         speedup = pace[base] / pace
@@ -72,19 +71,6 @@ def low_speedup(subject: Subject) -> Found:
                 crowded=bool(crowded[position]),
             ),
         )
-
-
-def _seconds_a_sample(subject: Subject) -> Floats:
-    """Geometric mean of each configuration's training time a sample; NaN where unknown.
-
-    Also of runs on too few cores, which make no claim of a speedup but can say why; not of runs
-    that others ran beside.
-    """
-    time_s, samples = subject.column("train_time_s"), subject.column("samples")
-    usable = subject.measured.finished & (subject.text("placement") != "packed")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(usable, np.log(time_s / samples), np.nan)
-    return np.exp(subject.mean(np.where(np.isfinite(logs), logs, np.nan)))
 
 
 def _finding(

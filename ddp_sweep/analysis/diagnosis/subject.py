@@ -73,6 +73,19 @@ class Subject:
         """What may tell the training of one configuration from that of another."""
         return Factors.of(self.measured.settings, self.world_size, self.global_batch_size)
 
+    @cached_property
+    def seconds_a_sample(self) -> Floats:
+        """Time of the whole training by its samples; shape [runs], NaN where unknown.
+
+        Of finished runs that no others ran beside; also of those on too few cores, which make no
+        claim of a speedup but can say why.
+        """
+        time_s, samples = self.column("train_time_s"), self.column("samples")
+        usable = self.measured.finished & (self.text("placement") != "packed")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = time_s / samples
+        return np.where(usable & (found > 0) & np.isfinite(found), found, np.nan)
+
     def positions(self, runs: Booleans) -> Integers:
         """Configurations with any of the marked runs."""
         return np.unique(self.measured.configuration[runs])
