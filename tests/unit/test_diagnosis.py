@@ -170,6 +170,30 @@ def test_a_loss_course_is_judged_as_a_person_would() -> None:
     assert "rises again" in str(course(spiked).trouble)
 
 
+def share_in_trouble(losses: np.ndarray[Any, Any], noise: float, runs: int = 200) -> float:
+    """Of courses with another noise each, the share that something is said to be wrong with."""
+    rng = np.random.default_rng(len(losses))
+    noisy = losses + rng.normal(0, noise, (runs, len(losses)))
+    return float(np.mean([LossCourse.of(one).trouble is not None for one in noisy]))
+
+
+@pytest.mark.parametrize(
+    ("fall", "noise", "steps"), [(0.015, 0.05, 1000), (0.03, 0.1, 60), (0.05, 0.15, 60)]
+)
+def test_a_small_or_noisy_fall_is_no_trouble(fall: float, noise: float, steps: int) -> None:
+    assert share_in_trouble(np.linspace(2, 2 * (1 - fall), steps), 2 * noise) < 0.05
+
+
+def test_a_loss_that_falls_in_the_first_few_steps_has_fallen() -> None:
+    falling = 0.5 + 0.5 * np.exp(-np.arange(20_000) / 20)
+
+    assert share_in_trouble(falling, 0.025, runs=20) == 0
+
+
+def test_a_loss_that_never_moves_is_found_in_spite_of_noise() -> None:
+    assert share_in_trouble(np.full(2000, 2.3), 0.05) > 0.9
+
+
 def evaluations(val: list[float], train: list[float], accuracy: list[float]) -> list[Any]:
     return [
         {
@@ -205,25 +229,71 @@ def test_overfitting_says_what_stopping_would_have_given(tmp_path: Path) -> None
     assert "overfitting" not in {f.kind for f in find(ranking, 1).findings}
 
 
+STEADY = [{"rank": 0, "optimizer_step": at + 1, "train_loss": 2 - at / 100} for at in range(100)]
+STANDING = [{"rank": 0, "optimizer_step": at + 1, "train_loss": 2.0} for at in range(100)]
+
+
+def courses(path: Path, records: list[dict[str, Any]], standing: set[str]) -> Ranking:
+    """The ranking of runs with steady losses, but for those of some trials."""
+    steps = {
+        record["trial_id"]: STANDING if record["trial_id"] in standing else STEADY
+        for record in records
+    }
+    return rank(in_folder(path / "results", records, steps=steps))
+
+
 @pytest.mark.parametrize("alone_too", [False, True])
-def test_a_diverged_run_is_compared_with_the_reference_of_its_seed(
+def test_a_diverged_run_is_compared_with_its_batches_on_fewer_workers(
     tmp_path: Path, alone_too: bool
 ) -> None:
-    records = rows([ONE, TWO], 3)
+    # The quality reference has another batch.
+    records = rows([Cell(world_size=1, batch=16, seconds=12), ONE, TWO], 3)
     for record in records:
-        if record["seed"] == 1 and (alone_too or record["world_size"] == 2):
+        touched = {"w2b32", "w1b64"} if alone_too else {"w2b32"}
+        if record["seed"] == 1 and record["configuration_id"] in touched:
             record["status"] = "diverged"
-    steady = [
-        {"rank": 0, "optimizer_step": at + 1, "train_loss": 2 - at / 100} for at in range(100)
-    ]
-    steps = {record["trial_id"]: steady for record in records}
-    ranking = rank(in_folder(tmp_path / "results", records, steps=steps))
 
-    found = finding(find(ranking, 2), "unstable_training")
+    found = finding(find(courses(tmp_path, records, set()), 2), "unstable_training")
+
+    assert found.severity is Severity.WARNING
     assert found.evidence["runs"] == 1
     assert found.evidence["of_runs"] == 3
     assert found.evidence["seed"] == "1"
+    assert found.evidence["compared_with"] == "1 worker x 64"
     assert found.evidence["stable_with_fewest_workers"] == (0 if alone_too else 1)
+    assert "that of 1 worker x 64 " + ("is no better" if alone_too else "falls steadily") in (
+        found.message
+    )
+
+
+def test_a_diverged_baseline_is_not_compared_with_itself() -> None:
+    records = rows([Cell(world_size=1, batch=16), TWO, Cell(world_size=4, batch=16)], 5)
+    for record in records:
+        if record["world_size"] > 1 and record["seed"] == 1:
+            record["status"] = "diverged"
+
+    ranking = rank(frame(records), baseline={"world_size": 2, "per_worker_batch_size": 32})
+
+    own = finding(find(ranking, 2), "unstable_training")
+    assert own.evidence["compared_with"] is None
+    assert "same seed" not in own.message
+    other = finding(find(ranking, 4), "unstable_training")
+    assert other.evidence["compared_with"] == "2 workers x 32 (global batch 64)"
+    assert "is no better" in other.message
+
+
+@pytest.mark.parametrize(
+    ("runs", "severity"), [(1, Severity.INFO), (2, Severity.INFO), (3, Severity.WARNING)]
+)
+def test_losses_that_stand_still_in_few_runs_are_no_warning(
+    tmp_path: Path, runs: int, severity: Severity
+) -> None:
+    standing = {f"w2b32s{seed}" for seed in range(runs)}
+
+    found = finding(find(courses(tmp_path, rows([ONE, TWO]), standing), 2), "unstable_training")
+
+    assert found.severity is severity
+    assert found.evidence["runs"] == runs
 
 
 # Quality
