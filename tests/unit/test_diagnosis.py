@@ -85,6 +85,42 @@ def test_a_fault_of_the_training_is_found_and_brings_nothing_else(
     assert after == before | {kind}
 
 
+@pytest.mark.parametrize(("tokens", "severity"), [(None, Severity.INFO), (9e3, Severity.WARNING)])
+def test_what_losses_weigh_is_work_only_where_it_counts_tokens(
+    tmp_path: Path, tokens: float | None, severity: Severity
+) -> None:
+    cell = with_columns(TWO, batch_imbalance=1.2, throughput_tokens_per_s=tokens)
+
+    entry = find(rank(in_folder(tmp_path, rows([ONE, cell]))), 2)
+
+    found = finding(entry, "unequal_work")
+    assert found.severity is severity
+    assert ("tokens has 1.20x as many" in found.message) is (tokens is not None)
+    assert ("weight is no measure of work" in found.message) is (tokens is None)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "times", "found_to_be"),
+    # The median of two is their mean, that of four with one slow worker the time of the others.
+    [(2, 3.0, 3.0), (2, 1.47, 1.47), (2, 1.15, None), (4, 1.5, 1.5)],
+)
+def test_a_slow_worker_is_measured_by_the_others(
+    world_size: int, times: float, found_to_be: float | None
+) -> None:
+    own = np.r_[np.ones(world_size - 1), times]
+    cell = Cell(
+        world_size=world_size,
+        batch=64 // world_size,
+        seconds=5,
+        columns={"straggler_ratio": own.max() / np.median(own)},
+    )
+
+    entry = find(ranked(ONE, cell), world_size)
+
+    lead = [f.evidence["slowest_over_others"] for f in entry.findings if f.kind == "unequal_work"]
+    assert lead == ([] if found_to_be is None else [pytest.approx(found_to_be)])
+
+
 def test_tensors_that_differ_are_named_the_farthest_first() -> None:
     gaps = {"0.weight": 0.125, "2.bias": 0.5}
     detail = REPLICAS_DIFFER + json.dumps({"parameters": gaps, "buffers": {}})

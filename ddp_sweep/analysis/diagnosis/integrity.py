@@ -37,6 +37,19 @@ as well; batches that are harder than the first by chance are not by as much."""
 _NOTABLE_IMBALANCE = 1.1
 _NOTABLE_LEAD = 1.2
 _NAMED = 3
+_MORE_TOKENS = (
+    "the worker with the most tokens has {}x as many as the one with the least; sequences of like "
+    "length, or packed to one, avoid that"
+)
+_MORE_WEIGHT = (
+    "the losses of one worker weigh {}x those of another: class weights or masks that fall "
+    "unevenly, or batches that the workers cannot share evenly. The gradient is exact all the "
+    "same, and weight is no measure of work"
+)
+_SLOWER = (
+    "the slowest worker takes {}x as long for its own part of a step as the {}, and all others "
+    "wait for it: look for other load there, or data that takes longer to load or to compute"
+)
 
 
 def data_leakage(subject: Subject) -> Iterator[Finding]:
@@ -245,33 +258,37 @@ def _first_losses(subject: Subject) -> pd.DataFrame:
 
 
 def unequal_work(subject: Subject) -> Found:
-    """Workers that hold more samples than others, or take longer over the same."""
+    """Workers that hold more tokens than others, or take longer over their part of a step.
+
+    What is recorded of each worker's share is the weight of its losses. That counts tokens for a
+    language model; elsewhere weights may be class weights, which are no work.
+    """
     imbalance = subject.mean(subject.column("batch_imbalance"))
-    lead = subject.mean(subject.column("straggler_ratio"))
+    lead = subject.mean(subject.slowest_over_others)
+    counted = subject.positions(~np.isnan(subject.column("throughput_tokens_per_s")))
+    of_tokens = np.isin(np.arange(subject.measured.count), counted)
     uneven, slow = imbalance > _NOTABLE_IMBALANCE, lead > _NOTABLE_LEAD
     for position in np.flatnonzero(uneven | slow):
         parts = []
         if uneven[position]:
-            parts.append(
-                f"the worker with the most work has {ratio(imbalance[position])}x that of the one "
-                "with the least; a global batch that the workers can share evenly avoids that"
-            )
+            text = _MORE_TOKENS if of_tokens[position] else _MORE_WEIGHT
+            parts.append(text.format(ratio(imbalance[position])))
         if slow[position]:
-            parts.append(
-                f"the slowest worker takes {ratio(lead[position])}x as long for its own part of a "
-                "step as the middle one, and all others wait for it: look for other load there, "
-                "or data that takes longer to load or to compute"
-            )
+            against = "other" if subject.world_size[position] == 2 else "middle one"
+            parts.append(_SLOWER.format(ratio(lead[position]), against))
         said = "; ".join(parts)
+        known = {
+            "batch_imbalance": imbalance[position],
+            "straggler_ratio": subject.mean(subject.column("straggler_ratio"))[position],
+            "slowest_over_others": lead[position],
+        }
+        is_work = slow[position] or of_tokens[position]
         yield (
             int(position),
             Finding(
                 kind="unequal_work",
-                severity=Severity.WARNING,
+                severity=Severity.WARNING if is_work else Severity.INFO,
                 message=f"{said[0].upper()}{said[1:]}.",
-                evidence={
-                    "batch_imbalance": float(imbalance[position]),
-                    "straggler_ratio": float(lead[position]),
-                },
+                evidence={name: float(value) for name, value in known.items()},
             ),
         )

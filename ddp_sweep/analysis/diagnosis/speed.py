@@ -15,7 +15,7 @@ from ddp_sweep.analysis.wording import count, ratio
 __all__ = ["idle_cores", "low_speedup"]
 
 _LOW_EFFICIENCY = 0.8
-_COLUMNS = ("communication_fraction", "data_wait_fraction", "straggler_ratio")
+_FRACTIONS = ("communication_fraction", "data_wait_fraction")
 
 _CAUSES = {
     "communication": (
@@ -58,7 +58,8 @@ def low_speedup(subject: Subject) -> Found:
     alone = step_parts(subject, base)
     crowded = np.zeros(subject.measured.count, dtype=np.bool_)
     crowded[subject.positions(subject.text("oversubscribed") == "True")] = True
-    columns = {name: subject.mean(subject.column(name)) for name in _COLUMNS}
+    columns = {name: subject.mean(subject.column(name)) for name in _FRACTIONS}
+    columns["slowest_over_others"] = subject.mean(subject.slowest_over_others)
     for position in np.flatnonzero(low):
         yield (
             int(position),
@@ -139,7 +140,8 @@ def _shares(parts: StepParts, alone: StepParts | None, *, crowded: bool) -> dict
 
 def _shares_of_columns(columns: Mapping[str, float]) -> dict[str, float]:
     """What the trials table alone tells; empty where it does not tell enough."""
-    communication, wait, lead = (columns[name] for name in _COLUMNS)
+    communication, wait = (columns[name] for name in _FRACTIONS)
+    lead = columns["slowest_over_others"]
     if np.isnan(communication + wait + lead):
         return {}
     behind = max(0.0, 1 - communication - wait) * (1 - 1 / lead)

@@ -86,6 +86,17 @@ class Subject:
             found = time_s / samples
         return np.where(usable & (found > 0) & np.isfinite(found), found, np.nan)
 
+    @cached_property
+    def slowest_over_others(self) -> Floats:
+        """Own time of the slowest worker of a run / that of the middle one; of two, of the faster.
+
+        ``straggler_ratio`` is relative to the median, which of two is their mean and holds half
+        of the slower one's delay.
+        """
+        ratio = self.column("straggler_ratio")
+        two = (self.column("world_size") == 2) & (ratio < 2)
+        return np.divide(ratio, 2 - ratio, out=ratio.copy(), where=two)
+
     def positions(self, runs: Booleans) -> Integers:
         """Configurations with any of the marked runs."""
         return np.unique(self.measured.configuration[runs])
