@@ -555,6 +555,40 @@ def test_a_low_speedup_comes_with_its_cause_in_shares_of_the_step(
     assert found.severity is Severity.INFO
 
 
+@pytest.mark.parametrize(
+    ("device", "nodes", "cause"),
+    [
+        ("cuda", 8, "slower_computation"),
+        ("cuda", 1, "slower_computation"),
+        ("cpu", 8, "slower_computation"),
+        ("cpu", 1, "oversubscribed_cores"),
+    ],
+)
+def test_computation_slower_over_as_many_samples_is_blamed_on_cores_only_where_they_are_shared(
+    tmp_path: Path, device: str, nodes: int, cause: str
+) -> None:
+    """Weak scaling: 64 samples a worker throughout, 0.1 s of the baseline and 0.145 s of 8."""
+    done = {"optimizer_steps": 10, "device_type": device, "physical_cores": 64}
+    one = with_columns(ONE, train_time_s=1.0, samples=640, **done)
+    eight = Cell(
+        world_size=8,
+        batch=64,
+        columns={"train_time_s": 1.5, "samples": 5120, "num_nodes": nodes, **done},
+    )
+    steps_of = {
+        1: [step(0.1, 0, 0, 0, at) for at in range(1, 11)],
+        8: [step(0.145, 0, 0.005, rank_, at) for at in range(1, 11) for rank_ in range(8)],
+    }
+    records = rows([one, eight], 2)
+    steps = {record["trial_id"]: steps_of[record["world_size"]] for record in records}
+
+    found = finding(find(rank(in_folder(tmp_path, records, steps=steps)), 8), "low_speedup")
+
+    assert found.evidence["cause"] == cause
+    assert found.evidence["shares"][cause] == pytest.approx(0.3)
+    assert ("physical cores" in found.message) is (cause == "oversubscribed_cores")
+
+
 def test_a_good_speedup_needs_no_excuse() -> None:
     assert "low_speedup" not in all_kinds(ranked(ONE, TWO))
 
@@ -570,6 +604,14 @@ def test_cores_that_one_worker_could_have_had(cores: int, threads: int, idle: bo
     if idle:
         evidence = finding(ranking, "idle_cores").evidence
         assert evidence == {"cores": 8, "used": 1, "world_size": 1}
+
+
+def test_cores_that_do_not_divide_among_the_workers_are_not_idle() -> None:
+    cells = [Cell(world_size=size, batch=32, columns={"threads_per_worker": 2}) for size in (3, 4)]
+    more = [with_columns(cell, physical_cores=9) for cell in cells]
+
+    assert "idle_cores" not in all_kinds(ranked(*cells))
+    assert "cpus_per_worker: 3" in finding(ranked(*more), "idle_cores").message
 
 
 # Noise

@@ -69,6 +69,14 @@ class Subject:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     @cached_property
+    def num_nodes(self) -> Floats:
+        """Of every configuration, 1 where it is unknown."""
+        column = self.measured.settings.get("num_nodes")
+        if column is None:
+            return np.ones(self.measured.count)
+        return column.to_numpy(dtype=np.float64, na_value=1.0)
+
+    @cached_property
     def factors(self) -> Factors:
         """What may tell the training of one configuration from that of another."""
         return Factors.of(self.measured.settings, self.world_size, self.global_batch_size)
