@@ -355,6 +355,8 @@ def test_a_high_accuracy_with_a_poor_recall_names_the_class() -> None:
     found = finding(find(ranked(cell, TWO), 1), "accuracy_paradox")
 
     assert found.evidence == {
+        "runs": 5,
+        "of_runs": 5,
         "accuracy": pytest.approx(0.98),
         "majority_share": pytest.approx(0.98),
         "class": "fraud",
@@ -363,6 +365,20 @@ def test_a_high_accuracy_with_a_poor_recall_names_the_class() -> None:
         "mcc": pytest.approx(0.2),
     }
     assert "fraud" in found.message
+
+
+def test_a_class_hidden_in_one_run_is_told_with_the_figures_of_all() -> None:
+    records = rows([ONE, TWO])
+    for record in records:
+        found_frauds = 2 if record["seed"] == 0 else 18
+        record |= confusion(frauds=20, found=found_frauds, others=980, alarms=2)
+
+    found = finding(find(rank(frame(records)), 1), "accuracy_paradox")
+
+    assert (found.evidence["runs"], found.evidence["of_runs"]) == (1, 5)
+    assert found.evidence["recall"] == pytest.approx((2 + 4 * 18) / (5 * 20))
+    assert found.evidence["accuracy"] == pytest.approx((980 + 4 * 996) / 5000)
+    assert "Of class fraud 74 % are found, and in 1 of 5 runs less than half" in found.message
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
 from ddp_sweep.analysis.outcome import Finding, Severity
-from ddp_sweep.analysis.statistics.estimation import Booleans, Floats
+from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
+from ddp_sweep.analysis.wording import count
 
 __all__ = ["ClassCounts", "accuracy_paradox"]
 
@@ -19,7 +22,7 @@ _CLOSE = 0.5
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """A confusion matrix, rows = truth, summed over runs."""
+    """A confusion matrix, rows = truth."""
 
     matrix: Floats
 
@@ -57,24 +60,17 @@ class ClassCounts:
 
 
 def accuracy_paradox(subject: Subject) -> Found:
-    """An accuracy that never saying one class would give as well."""
-    runs = subject.measured.runs
-    if "confusion_matrix" not in runs:
+    """An accuracy that never saying one class would give as well, in any finished run."""
+    if "confusion_matrix" not in subject.measured.runs:
         return
-    doubtful = subject.measured.finished & _may_hide(subject)
-    for position in subject.positions(doubtful):
-        rows = np.flatnonzero(doubtful & (subject.measured.configuration == position))
-        matrices = [
-            np.stack([np.asarray(line, dtype=np.float64) for line in cell])
-            for cell in runs["confusion_matrix"].iloc[rows]
-            if cell is not None and np.ndim(cell) > 0
-        ]
-        if not matrices or len({matrix.shape for matrix in matrices}) > 1:
-            continue
-        counts = ClassCounts(np.sum(matrices, axis=0))
-        hidden = counts.hidden_class
-        if hidden is not None:
-            yield int(position), _paradox(subject, rows, counts, hidden)
+    finished = subject.measured.finished
+    for position in subject.positions(finished & _may_hide(subject)):
+        rows = np.flatnonzero(finished & (subject.measured.configuration == position))
+        runs = _class_counts(subject, rows)
+        hidden = [one.hidden_class for one in runs]
+        known = Counter(one for one in hidden if one is not None)
+        if known:
+            yield int(position), _paradox(subject, rows, runs, *known.most_common(1)[0])
 
 
 def _may_hide(subject: Subject) -> Booleans:
@@ -83,21 +79,33 @@ def _may_hide(subject: Subject) -> Booleans:
     return np.isnan(balanced) | (accuracy - balanced > 0.1)
 
 
+def _class_counts(subject: Subject, rows: Integers) -> list[ClassCounts]:
+    """Of each of some runs that has them; none where they are not of the same classes."""
+    matrices = [
+        np.stack([np.asarray(line, dtype=np.float64) for line in cell])
+        for cell in subject.measured.runs["confusion_matrix"].iloc[rows]
+        if cell is not None and np.ndim(cell) > 0
+    ]
+    alike = len({matrix.shape for matrix in matrices}) == 1
+    return [ClassCounts(matrix) for matrix in matrices] if alike else []
+
+
 def _paradox(
-    subject: Subject,
-    rows: np.typing.NDArray[np.int64],
-    counts: ClassCounts,
-    hidden: int,
+    subject: Subject, rows: Integers, runs: list[ClassCounts], hidden: int, hiding: int
 ) -> Finding:
+    """The figures are those of all runs; how many of them hide the class is said beside."""
     names = subject.measured.runs["class_names"].iloc[rows[0]]
     name = str(hidden) if names is None or not np.ndim(names) else str(list(names)[hidden])
-    recalls = counts.recalls
-    evidence = {
+    counts = ClassCounts(np.sum([run.matrix for run in runs], axis=0))
+    recall = float(counts.recalls[hidden])
+    evidence: dict[str, Any] = {
+        "runs": hiding,
+        "of_runs": len(runs),
         "accuracy": counts.accuracy,
         "majority_share": counts.majority_share,
         "class": name,
-        "recall": float(recalls[hidden]),
-        "balanced_accuracy": float(np.nanmean(recalls)),
+        "recall": recall,
+        "balanced_accuracy": float(np.nanmean(counts.recalls)),
     }
     mcc = subject.column("mcc")[rows]
     if not np.isnan(mcc).all():
@@ -107,9 +115,10 @@ def _paradox(
         severity=Severity.WARNING,
         message=(
             f"An accuracy of {100 * counts.accuracy:.1f} % looks good, but the most frequent "
-            f"class alone has {100 * counts.majority_share:.1f} % of the samples, and of class "
-            f"{name} only {100 * recalls[hidden]:.0f} % are found. Weigh that class more in the "
-            f"loss, move the decision threshold, and set a floor for its recall."
+            f"class alone has {100 * counts.majority_share:.1f} % of the samples. Of class {name} "
+            f"{100 * recall:.0f} % are found, and in {hiding} of {count(len(runs), 'run')} less "
+            "than half. Weigh that class more in the loss, move the decision threshold, and set "
+            "a floor for its recall."
         ),
         evidence=evidence,
     )
