@@ -701,7 +701,7 @@ class LogTimes:
         return bool(found) if sign == "any" else sign in found
 
 
-@pytest.mark.parametrize(("cells", "blocks"), [(1, 5), (8, 5), (16, 5), (16, 10)])
+@pytest.mark.parametrize(("cells", "blocks"), [(1, 5), (8, 5), (16, 5), (16, 10), (200, 5)])
 @pytest.mark.parametrize(("sd", "block_sd"), [(0.03, 0.0), (0.05, 0.0), (0.01, 0.03)])
 def test_few_undisturbed_sweeps_are_called_disturbed(
     cells: int, blocks: int, sd: float, block_sd: float

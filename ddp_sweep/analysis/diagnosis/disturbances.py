@@ -23,11 +23,13 @@ _NOTABLE_CHANGE = 0.03
 _LEAST_RUNS = 5
 _OUTLYING = 3.5
 _OUTLYING_BY = 0.05
-_MAD_EFFICIENCY = 0.3
-"""Degrees of freedom of a standard deviation from a MAD, as a share of those of the usual one:
-.37 for many runs a configuration, less for few."""
+_MAD_EFFICIENCY = 0.37
+"""Degrees of freedom of a standard deviation from a MAD, as a share of those of the usual one."""
 _SHRINKAGE = 1.3
 """The MAD of n values from their own median is 1 - 1.3 / n of that from the true one."""
+_MEDIAN_VARIANCE = 1.4
+"""Of the median of m values, times m and by their variance: a run far off is that far from the
+median of the others, which has a spread of its own."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def outlying(logs: Floats, groups: Integers) -> tuple[Booleans, Floats]:
     medians = pd.Series(logs[rows]).groupby(groups[rows]).transform("median")
     gaps = logs[rows] - medians.to_numpy(dtype=np.float64)
     by[rows] = np.expm1(gaps)
-    scores = modified_z_scores(gaps, shrinkage=1 - _SHRINKAGE / sizes[groups[rows]])
+    n = sizes[groups[rows]]
+    scores = modified_z_scores(gaps, shrinkage=1 - _SHRINKAGE / n)
+    scores = scores / np.sqrt(1 + _MEDIAN_VARIANCE / (n - 1))
     degrees = _MAD_EFFICIENCY * (len(rows) - len(np.unique(groups[rows])))
     cut = max(_OUTLYING, -float(stdtrit(degrees, _ALPHA / 2 / len(rows))))
     far[rows] = (np.abs(scores) > cut) & (np.abs(by[rows]) > _OUTLYING_BY)
