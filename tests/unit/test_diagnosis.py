@@ -318,6 +318,15 @@ def test_a_diverged_baseline_is_not_compared_with_itself() -> None:
     assert "is no better" in other.message
 
 
+def test_a_twin_of_whose_losses_nothing_is_known_is_not_compared_with() -> None:
+    records = rows([ONE, TWO], 3)
+    records[1]["status"] = "diverged"
+
+    found = finding(find(rank(frame(records)), 2), "unstable_training")
+
+    assert found.evidence["compared_with"] is None
+
+
 @pytest.mark.parametrize(
     ("runs", "severity"), [(1, Severity.INFO), (2, Severity.INFO), (3, Severity.WARNING)]
 )

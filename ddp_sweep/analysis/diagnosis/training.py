@@ -124,30 +124,17 @@ def _unstable(subject: Subject, position: int, troubles: Mapping[int, str | None
     seeds = subject.text("seed")
     own = np.flatnonzero(subject.measured.configuration == position)
     found = [(str(seeds[row]), trouble) for row in own if (trouble := troubles.get(int(row)))]
-    twin = _twin(subject, position)
-    there = np.flatnonzero(subject.measured.configuration == (-1 if twin is None else twin))
-    of_seed = {seeds[row]: troubles[int(row)] for row in there if int(row) in troubles}
-    compared = [of_seed[seed] for seed, _ in found if seed in of_seed]
     seed, trouble = found[0]
-    message = f"The training loss {trouble} in {len(found)} of {count(len(own), 'run')}"
-    if twin is None or not compared:
-        message += ". Lower training.learning_rate, or set max_gradient_norm."
-    elif all(other is None for other in compared):
-        message += (
-            f"; with the same seed that of {_named(subject, twin, position)} falls steadily. A "
-            "smaller learning rate or a longer warm-up (training.warmup_fraction) may mend that."
-        )
-    else:
-        message += (
-            f"; with the same seed that of {_named(subject, twin, position)} is no better. Lower "
-            "the learning rate."
-        )
+    twin, compared = _beside(subject, position, [one for one, _ in found], troubles)
     # A loss that is no number is a fact; one that hardly moves in a few runs may be chance.
     certain = 2 * len(found) >= len(own) or any(other == _DIVERGED for _, other in found)
     return Finding(
         kind="unstable_training",
         severity=Severity.WARNING if certain else Severity.INFO,
-        message=message,
+        message=(
+            f"The training loss {trouble} in {len(found)} of {count(len(own), 'run')}"
+            + _advice(subject, position, twin, compared)
+        ),
         evidence={
             "runs": len(found),
             "of_runs": len(own),
@@ -156,6 +143,32 @@ def _unstable(subject: Subject, position: int, troubles: Mapping[int, str | None
             "compared_with": None if twin is None else subject.standing.names[twin],
             "stable_with_fewest_workers": sum(other is None for other in compared),
         },
+    )
+
+
+def _beside(
+    subject: Subject, position: int, seeds: list[str], troubles: Mapping[int, str | None]
+) -> tuple[int | None, list[str | None]]:
+    """The twin, and what is wrong with its runs of some seeds; none where nothing is known."""
+    twin = _twin(subject, position)
+    if twin is None:
+        return None, []
+    rows = np.flatnonzero(subject.measured.configuration == twin).tolist()
+    all_seeds = subject.text("seed")
+    of_seed = {str(all_seeds[row]): troubles[row] for row in rows if row in troubles}
+    compared = [of_seed[seed] for seed in seeds if seed in of_seed]
+    return (twin if compared else None), compared
+
+
+def _advice(subject: Subject, position: int, twin: int | None, compared: list[str | None]) -> str:
+    if twin is None:
+        return ". Lower training.learning_rate, or set max_gradient_norm."
+    who = f"; with the same seed that of {_named(subject, twin, position)}"
+    if any(compared):
+        return f"{who} is no better. Lower the learning rate."
+    return (
+        f"{who} falls steadily. A smaller learning rate or a longer warm-up "
+        "(training.warmup_fraction) may mend that."
     )
 
 
