@@ -80,6 +80,10 @@ class Names(Sequence[str]):
             self._known[group] = self._distinctions(self._members(group))
         return self._known[group][position]
 
+    def difference(self, position: int, other: int) -> str:
+        """What is set in one unlike in another, sizes apart: ``learning rate 1.0``."""
+        return self._distinctions(np.array([position, other]))[position].removeprefix(", ")
+
     @cached_property
     def _groups(self) -> Integers:
         """The same number for configurations of the same workers and batch."""

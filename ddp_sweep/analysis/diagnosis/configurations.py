@@ -12,7 +12,8 @@ from ddp_sweep.analysis.diagnosis.integrity import (
     unsynchronized_replicas,
     wrong_gradient_averaging,
 )
-from ddp_sweep.analysis.diagnosis.quality import accuracy_paradox, quality_regression
+from ddp_sweep.analysis.diagnosis.quality import accuracy_paradox
+from ddp_sweep.analysis.diagnosis.regression import quality_regression
 from ddp_sweep.analysis.diagnosis.speed import low_speedup
 from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.diagnosis.training import overfitting, unstable_training

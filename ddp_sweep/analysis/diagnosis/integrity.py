@@ -29,9 +29,27 @@ _GRADIENT_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 _TRACE_STEPS = 10
 _TRACE_TOLERANCE = 1e-3
 """Relative difference of losses over the first steps; float32 gives less than 1e-6."""
+_TRACE_PRECISIONS = ("float32", "float64")
+"""Rounding of a lower one alone parts losses by more than that within a few steps."""
+_BLOWN_UP = 0.5
+"""Rise above the first loss, as a share of it. A training that blows up multiplies rounding errors
+as well; batches that are harder than the first by chance are not by as much."""
 _NOTABLE_IMBALANCE = 1.1
 _NOTABLE_LEAD = 1.2
 _NAMED = 3
+_MORE_TOKENS = (
+    "the worker with the most tokens has {}x as many as the one with the least; sequences of like "
+    "length, or packed to one, avoid that"
+)
+_MORE_WEIGHT = (
+    "the losses of one worker weigh {}x those of another: class weights or masks that fall "
+    "unevenly, or batches that the workers cannot share evenly. The gradient is exact all the "
+    "same, and weight is no measure of work"
+)
+_SLOWER = (
+    "the slowest worker takes {}x as long for its own part of a step as the {}, and all others "
+    "wait for it: look for other load there, or data that takes longer to load or to compute"
+)
 
 
 def data_leakage(subject: Subject) -> Iterator[Finding]:
@@ -195,9 +213,9 @@ def _trace_gaps(subject: Subject) -> dict[int, tuple[float, int]]:
         fewest = group["world_size"].min()
         first = group[group["world_size"] == fewest]
         base = first[first["trial_id"] == first["trial_id"].iloc[0]]
-        base = base.set_index("optimizer_step")["train_loss"]
+        base = _before_it_blows_up(base.set_index("optimizer_step")["train_loss"])
         for position, other in group[group["world_size"] > fewest].groupby("configuration"):
-            against = base.reindex(other["optimizer_step"]).to_numpy()
+            against = np.asarray(base.reindex(other["optimizer_step"]), dtype=np.float64)
             gap = _relative(other["train_loss"].to_numpy(), against)
             if not np.isnan(gap).all() and np.nanmax(gap) > _TRACE_TOLERANCE:
                 at = int(np.nanargmax(gap))
@@ -206,6 +224,13 @@ def _trace_gaps(subject: Subject) -> dict[int, tuple[float, int]]:
                     int(other["optimizer_step"].iloc[at]),
                 )
     return gaps
+
+
+def _before_it_blows_up(losses: pd.Series[float]) -> pd.Series[float]:
+    """The losses, in order of the steps, up to the first that is far above where they began."""
+    losses = losses.sort_index()
+    first = losses.iloc[0]
+    return losses[(losses <= first + _BLOWN_UP * abs(first)).cummin()]
 
 
 def _relative(values: Floats, against: Floats) -> Floats:
@@ -220,6 +245,7 @@ def _first_losses(subject: Subject) -> pd.DataFrame:
     same = ["global_batch_size", "learning_rate", "compute_precision", "parameters", "seed"]
     same = [name for name in (*same, "code_version", "sweep") if name in runs]
     usable = subject.measured.finished & (subject.text("traces_comparable") == "True")
+    usable &= np.isin(subject.text("compute_precision"), _TRACE_PRECISIONS)
     keys = runs[["trial_id", "attempt"]].assign(
         configuration=subject.measured.configuration,
         twin=runs.groupby(same, dropna=False, sort=False).ngroup(),
@@ -232,33 +258,37 @@ def _first_losses(subject: Subject) -> pd.DataFrame:
 
 
 def unequal_work(subject: Subject) -> Found:
-    """Workers that hold more samples than others, or take longer over the same."""
+    """Workers that hold more tokens than others, or take longer over their part of a step.
+
+    What is recorded of each worker's share is the weight of its losses. That counts tokens for a
+    language model; elsewhere weights may be class weights, which are no work.
+    """
     imbalance = subject.mean(subject.column("batch_imbalance"))
-    lead = subject.mean(subject.column("straggler_ratio"))
+    lead = subject.mean(subject.slowest_over_others)
+    counted = subject.positions(~np.isnan(subject.column("throughput_tokens_per_s")))
+    of_tokens = np.isin(np.arange(subject.measured.count), counted)
     uneven, slow = imbalance > _NOTABLE_IMBALANCE, lead > _NOTABLE_LEAD
     for position in np.flatnonzero(uneven | slow):
         parts = []
         if uneven[position]:
-            parts.append(
-                f"the worker with the most work has {ratio(imbalance[position])}x that of the one "
-                "with the least; a global batch that the workers can share evenly avoids that"
-            )
+            text = _MORE_TOKENS if of_tokens[position] else _MORE_WEIGHT
+            parts.append(text.format(ratio(imbalance[position])))
         if slow[position]:
-            parts.append(
-                f"the slowest worker takes {ratio(lead[position])}x as long for its own part of a "
-                "step as the middle one, and all others wait for it: look for other load there, "
-                "or data that takes longer to load or to compute"
-            )
+            against = "other" if subject.world_size[position] == 2 else "middle one"
+            parts.append(_SLOWER.format(ratio(lead[position]), against))
         said = "; ".join(parts)
+        known = {
+            "batch_imbalance": imbalance[position],
+            "straggler_ratio": subject.mean(subject.column("straggler_ratio"))[position],
+            "slowest_over_others": lead[position],
+        }
+        is_work = slow[position] or of_tokens[position]
         yield (
             int(position),
             Finding(
                 kind="unequal_work",
-                severity=Severity.WARNING,
+                severity=Severity.WARNING if is_work else Severity.INFO,
                 message=f"{said[0].upper()}{said[1:]}.",
-                evidence={
-                    "batch_imbalance": float(imbalance[position]),
-                    "straggler_ratio": float(lead[position]),
-                },
+                evidence={name: float(value) for name, value in known.items()},
             ),
         )

@@ -6,25 +6,19 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import stdtr
 
+from ddp_sweep.analysis.diagnosis.disturbances import block_changes, outlying
 from ddp_sweep.analysis.diagnosis.subject import Subject
 from ddp_sweep.analysis.outcome import Finding, Severity
-from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
+from ddp_sweep.analysis.statistics.estimation import Floats
 from ddp_sweep.analysis.wording import count
 from ddp_sweep.schema import CLOCKS_THROTTLED
 
-__all__ = ["modified_z_scores", "noisy_measurement", "slope"]
+__all__ = ["noisy_measurement"]
 
 _NOTABLE_LOAD = 0.1
 _NOTABLE_THROTTLING = 0.01
 _NOTABLE_SPREAD = 2.0
-_NOTABLE_CHANGE = 0.03
-_ALPHA = 0.01
-_LEAST_BLOCKS = 4
-_LEAST_RUNS = 5
-_OUTLYING = 3.5
-_OUTLYING_BY = 0.05
 
 
 def noisy_measurement(subject: Subject) -> Iterator[Finding]:
@@ -34,9 +28,9 @@ def noisy_measurement(subject: Subject) -> Iterator[Finding]:
         return
     yield from _throttled(subject)
     yield from _uneven_steps(subject)
-    residual = _residuals(subject)
-    yield from _over_blocks(subject, residual)
-    yield from _outliers(subject)
+    logs = _log_times(subject)
+    yield from _over_blocks(subject, logs)
+    yield from _outliers(subject, logs)
 
 
 def _noisy(severity: Severity, message: str, sign: str, **evidence: float) -> Finding:
@@ -110,111 +104,57 @@ def _uneven_steps(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _residuals(subject: Subject) -> Floats:
-    """Log time of each run less the mean of its configuration, NaN where there is no time."""
-    measured = subject.measured
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(measured.time_s)
-    logs = np.where(np.isfinite(logs), logs, np.nan)
-    return logs - subject.mean(logs)[measured.configuration]
+def _log_times(subject: Subject) -> Floats:
+    """Log training time of a sample of each run, NaN where the time says nothing about speed.
+
+    Of the whole training, also where a target is set: when that is met depends on the seed, and a
+    block is a seed.
+    """
+    return np.where(subject.measured.untimed, np.nan, np.log(subject.seconds_a_sample))
 
 
-def _over_blocks(subject: Subject, residual: Floats) -> Iterator[Finding]:
+def _over_blocks(subject: Subject, logs: Floats) -> Iterator[Finding]:
+    residual = logs - subject.mean(logs)[subject.measured.configuration]
     block = subject.column("block")
     known = ~np.isnan(block) & ~np.isnan(residual)
-    blocks = np.unique(block[known])
-    if len(blocks) < _LEAST_BLOCKS or len(set(subject.text("session_id")[known])) > 1:
+    if len(set(subject.text("session_id")[known])) > 1:
         return
-    residual, block = residual[known], block[known]
-    first = block == blocks[0]
-    slower = float(residual[first].mean() - residual[~first].mean())
-    if first.sum() >= 2 and slower > _NOTABLE_CHANGE:
-        _, p_value = slope(first.astype(np.float64), residual)
-        if p_value < _ALPHA:
-            yield _noisy(
-                Severity.WARNING,
-                f"Runs of the first block took {100 * np.expm1(slower):.0f} % longer than later "
-                "ones: the machine was not warm, or busy. Its other runs are not touched by that, "
-                "since configurations are compared within a block.",
-                "first_block",
-                slower=float(np.expm1(slower)),
-                p_value=p_value,
-            )
-            residual, block = residual[~first], block[~first]
-    yield from _drift(residual, block)
-
-
-def _drift(residual: Floats, block: Floats) -> Iterator[Finding]:
-    if len(np.unique(block)) < _LEAST_BLOCKS:
-        return
-    each, p_value = slope(block, residual)
-    change = each * float(block.max() - block.min())
-    if abs(change) > _NOTABLE_CHANGE and p_value < _ALPHA:
-        way = "longer" if change > 0 else "shorter"
+    for found in block_changes(residual[known], block[known]):
+        share = float(np.expm1(found.change))
+        words = _first_block if found.sign == "first_block" else _drift
         yield _noisy(
-            Severity.WARNING,
-            f"Times drifted: from the first block to the last, runs became "
-            f"{100 * abs(np.expm1(change)):.0f} % {way}. Comparisons within a block are not "
-            "touched by that; look for heat, or for other programs.",
-            "drift",
-            change=float(np.expm1(change)),
-            p_value=p_value,
+            Severity.WARNING, words(share), found.sign, change=share, p_value=found.p_value
         )
 
 
-def _outliers(subject: Subject) -> Iterator[Finding]:
-    outlying, by = _outlying(subject.measured.time_s, subject.measured.configuration)
-    if outlying.any():
-        worst = int(np.argmax(np.where(outlying, np.abs(by), -1)))
+def _first_block(share: float) -> str:
+    return (
+        f"Runs of the first block took {100 * share:.0f} % longer than later ones: the machine "
+        "was not warm, or busy. Its other runs are not touched by that, since configurations are "
+        "compared within a block."
+    )
+
+
+def _drift(share: float) -> str:
+    return (
+        f"Times drifted: from the first block to the last, runs became {100 * abs(share):.0f} % "
+        f"{'longer' if share > 0 else 'shorter'}. Comparisons within a block are not touched by "
+        "that; look for heat, or for other programs."
+    )
+
+
+def _outliers(subject: Subject, logs: Floats) -> Iterator[Finding]:
+    far, by = outlying(logs, subject.measured.configuration)
+    if far.any():
+        worst = int(np.argmax(np.where(far, np.abs(by), -1)))
         name = subject.standing.names[int(subject.measured.configuration[worst])]
         seed = subject.text("seed")[worst]
         yield _noisy(
             Severity.WARNING,
-            f"{count(int(outlying.sum()), 'run')} took a time far from that of the others of the "
+            f"{count(int(far.sum()), 'run')} took a time far from that of the others of the "
             f"same configuration ({name}, seed {seed}: {100 * by[worst]:+.0f} %). "
             "Look at what else ran then; nothing was left out.",
             "outliers",
-            runs=int(outlying.sum()),
+            runs=int(far.sum()),
             largest=float(by[worst]),
         )
-
-
-def _outlying(time_s: Floats, groups: Integers) -> tuple[Booleans, Floats]:
-    """Runs far from their configuration's median, and by what share of it."""
-    outlying, by = np.zeros(len(time_s), dtype=np.bool_), np.zeros(len(time_s))
-    usable = np.isfinite(time_s)
-    sizes = np.bincount(groups[usable], minlength=int(groups.max()) + 1 if len(groups) else 0)
-    for group in np.flatnonzero(sizes >= _LEAST_RUNS):
-        rows = np.flatnonzero(usable & (groups == group))
-        values = time_s[rows]
-        by[rows] = values / np.median(values) - 1
-        far = np.abs(modified_z_scores(values)) > _OUTLYING
-        outlying[rows] = far & (np.abs(by[rows]) > _OUTLYING_BY)
-    return outlying, by
-
-
-def slope(x: Floats, y: Floats) -> tuple[float, float]:
-    """Slope of a line by least squares, and the p-value of a two-sided t-test that it is 0.
-
-    With x of 0 and 1 alone this is the t-test of two means.
-    """
-    degrees = len(x) - 2
-    centred = x - x.mean()
-    each = float(centred @ y / (centred @ centred))
-    rest = y - y.mean() - each * centred
-    error = float(np.sqrt(rest @ rest / degrees / (centred @ centred)))
-    if error == 0:
-        return each, 0.0 if each else 1.0
-    return each, float(2 * stdtr(degrees, -abs(each) / error))
-
-
-def modified_z_scores(values: Floats) -> Floats:
-    """0.6745 (x - median) / MAD, shape as given; infinite off the median where the MAD is 0.
-
-    Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993): above 3.5 is an outlier.
-    """
-    gap = values - np.median(values)
-    spread = float(np.median(np.abs(gap)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores: Floats = 0.6745 * gap / spread
-    return np.where(gap == 0, 0.0, scores)

@@ -1,28 +1,28 @@
-"""Figures of quality that mislead, and what cost quality where some was lost."""
+"""Figures of quality that mislead."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
-from ddp_sweep.analysis.metrics import better_sign, metric_values, parse_margins
-from ddp_sweep.analysis.outcome import Finding, Severity, Verdict
-from ddp_sweep.analysis.statistics.estimation import Booleans, Floats
-from ddp_sweep.analysis.wording import metric_name
+from ddp_sweep.analysis.outcome import Finding, Severity
+from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
+from ddp_sweep.analysis.wording import count
 
-__all__ = ["ClassCounts", "accuracy_paradox", "quality_regression"]
+__all__ = ["ClassCounts", "accuracy_paradox"]
 
 _MAJORITY = 0.75
 _POOR_RECALL = 0.5
 _CLOSE = 0.5
-_JUDGED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """A confusion matrix, rows = truth, summed over runs."""
+    """A confusion matrix, rows = truth."""
 
     matrix: Floats
 
@@ -60,24 +60,17 @@ class ClassCounts:
 
 
 def accuracy_paradox(subject: Subject) -> Found:
-    """An accuracy that never saying one class would give as well."""
-    runs = subject.measured.runs
-    if "confusion_matrix" not in runs:
+    """An accuracy that never saying one class would give as well, in any finished run."""
+    if "confusion_matrix" not in subject.measured.runs:
         return
-    doubtful = subject.measured.finished & _may_hide(subject)
-    for position in subject.positions(doubtful):
-        rows = np.flatnonzero(doubtful & (subject.measured.configuration == position))
-        matrices = [
-            np.stack([np.asarray(line, dtype=np.float64) for line in cell])
-            for cell in runs["confusion_matrix"].iloc[rows]
-            if cell is not None and np.ndim(cell) > 0
-        ]
-        if not matrices or len({matrix.shape for matrix in matrices}) > 1:
-            continue
-        counts = ClassCounts(np.sum(matrices, axis=0))
-        hidden = counts.hidden_class
-        if hidden is not None:
-            yield int(position), _paradox(subject, rows, counts, hidden)
+    finished = subject.measured.finished
+    for position in subject.positions(finished & _may_hide(subject)):
+        rows = np.flatnonzero(finished & (subject.measured.configuration == position))
+        runs = _class_counts(subject, rows)
+        hidden = [one.hidden_class for one in runs]
+        known = Counter(one for one in hidden if one is not None)
+        if known:
+            yield int(position), _paradox(subject, rows, runs, *known.most_common(1)[0])
 
 
 def _may_hide(subject: Subject) -> Booleans:
@@ -86,21 +79,33 @@ def _may_hide(subject: Subject) -> Booleans:
     return np.isnan(balanced) | (accuracy - balanced > 0.1)
 
 
+def _class_counts(subject: Subject, rows: Integers) -> list[ClassCounts]:
+    """Of each of some runs that has them; none where they are not of the same classes."""
+    matrices = [
+        np.stack([np.asarray(line, dtype=np.float64) for line in cell])
+        for cell in subject.measured.runs["confusion_matrix"].iloc[rows]
+        if cell is not None and np.ndim(cell) > 0
+    ]
+    alike = len({matrix.shape for matrix in matrices}) == 1
+    return [ClassCounts(matrix) for matrix in matrices] if alike else []
+
+
 def _paradox(
-    subject: Subject,
-    rows: np.typing.NDArray[np.int64],
-    counts: ClassCounts,
-    hidden: int,
+    subject: Subject, rows: Integers, runs: list[ClassCounts], hidden: int, hiding: int
 ) -> Finding:
+    """The figures are those of all runs; how many of them hide the class is said beside."""
     names = subject.measured.runs["class_names"].iloc[rows[0]]
     name = str(hidden) if names is None or not np.ndim(names) else str(list(names)[hidden])
-    recalls = counts.recalls
-    evidence = {
+    counts = ClassCounts(np.sum([run.matrix for run in runs], axis=0))
+    recall = float(counts.recalls[hidden])
+    evidence: dict[str, Any] = {
+        "runs": hiding,
+        "of_runs": len(runs),
         "accuracy": counts.accuracy,
         "majority_share": counts.majority_share,
         "class": name,
-        "recall": float(recalls[hidden]),
-        "balanced_accuracy": float(np.nanmean(recalls)),
+        "recall": recall,
+        "balanced_accuracy": float(np.nanmean(counts.recalls)),
     }
     mcc = subject.column("mcc")[rows]
     if not np.isnan(mcc).all():
@@ -110,90 +115,10 @@ def _paradox(
         severity=Severity.WARNING,
         message=(
             f"An accuracy of {100 * counts.accuracy:.1f} % looks good, but the most frequent "
-            f"class alone has {100 * counts.majority_share:.1f} % of the samples, and of class "
-            f"{name} only {100 * recalls[hidden]:.0f} % are found. Weigh that class more in the "
-            f"loss, move the decision threshold, and set a floor for its recall."
+            f"class alone has {100 * counts.majority_share:.1f} % of the samples. Of class {name} "
+            f"{100 * recall:.0f} % are found, and in {hiding} of {count(len(runs), 'run')} less "
+            "than half. Weigh that class more in the loss, move the decision threshold, and set "
+            "a floor for its recall."
         ),
         evidence=evidence,
     )
-
-
-def quality_regression(subject: Subject) -> Found:
-    """What cost quality, where a metric is below the reference by more than its margin."""
-    standing = subject.standing
-    lost = standing.assessment.judgements.verdict == Verdict.INFERIOR
-    if not lost.any():
-        return
-    for metric, margin in parse_margins(subject.options.margins).items():
-        sign = better_sign(metric, subject.measured.declared)
-        if metric.partition("[")[0] not in _JUDGED or sign is None or margin.relative:
-            continue
-        finished = subject.measured.finished
-        values = metric_values(subject.measured.quality, metric)
-        means = subject.mean(np.where(finished, values, np.nan))
-        loss = sign * (means[standing.reference] - means)
-        for position in np.flatnonzero(lost & (loss > margin.value)):
-            yield int(position), _regression(subject, int(position), metric, loss, margin.value)
-
-
-def _regression(
-    subject: Subject, position: int, metric: str, loss: Floats, margin: float
-) -> Finding:
-    cause, twin = _cause(subject, position, loss, margin)
-    names = subject.standing.names
-    explained = {
-        "batch_size": (
-            "The batch size did it: {twin} has the same global batch and loses as much. Try a "
-            "smaller batch, or another learning rate for it."
-        ),
-        "workers": (
-            "The number of workers did it, not the batch: {twin} does not lose as much. Look at "
-            "batch norm (training.synchronized_batch_norm) and at what a worker computes from "
-            "its own share of a batch."
-        ),
-        "unknown": (
-            "Whether the batch size or the number of workers did it is not known: the same "
-            "global batch was not tried with as few workers as the reference has."
-        ),
-    }
-    if subject.world_size[position] == subject.world_size[subject.standing.reference]:
-        told = "The batch size did it: the number of workers is that of the reference."
-    else:
-        told = explained[cause].format(twin="" if twin is None else names[twin])
-    return Finding(
-        kind="quality_regression",
-        severity=Severity.WARNING,
-        message=(
-            f"Its {metric_name(metric)} is {loss[position]:.3g} below that of "
-            f"{names[subject.standing.reference]}; {margin:g} is allowed. {told}"
-        ),
-        evidence={
-            "metric": metric,
-            "loss": float(loss[position]),
-            "margin": margin,
-            "cause": cause,
-            "compared_with": None if twin is None else names[twin],
-            "loss_there": None if twin is None else float(loss[twin]),
-        },
-    )
-
-
-def _cause(subject: Subject, position: int, loss: Floats, margin: float) -> tuple[str, int | None]:
-    """Batch size or workers, and the configuration that tells them apart."""
-    reference = subject.standing.reference
-    workers, batches = subject.world_size, subject.global_batch_size
-    if workers[position] == workers[reference]:
-        return "batch_size", reference
-    if batches[position] == batches[reference]:
-        return "workers", reference
-    known = ~np.isnan(loss)
-    same_batch = (workers == workers[reference]) & (batches == batches[position]) & known
-    if same_batch.any():
-        twin = int(np.flatnonzero(same_batch)[0])
-        return ("batch_size" if loss[twin] > margin else "workers"), twin
-    same_workers = (workers == workers[position]) & (batches == batches[reference]) & known
-    if same_workers.any():
-        twin = int(np.flatnonzero(same_workers)[0])
-        if loss[twin] > margin:
-            return "workers", twin
-    return "unknown", None

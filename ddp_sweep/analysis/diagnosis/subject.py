@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ddp_sweep.analysis.diagnosis.factors import Factors
 from ddp_sweep.analysis.options import RankingOptions
 from ddp_sweep.analysis.outcome import Finding
 from ddp_sweep.analysis.statistics.estimation import Booleans, Floats, Integers
@@ -66,6 +67,43 @@ class Subject:
         if column is None:
             return np.full(self.measured.count, np.nan)
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @cached_property
+    def num_nodes(self) -> Floats:
+        """Of every configuration, 1 where it is unknown."""
+        column = self.measured.settings.get("num_nodes")
+        if column is None:
+            return np.ones(self.measured.count)
+        return column.to_numpy(dtype=np.float64, na_value=1.0)
+
+    @cached_property
+    def factors(self) -> Factors:
+        """What may tell the training of one configuration from that of another."""
+        return Factors.of(self.measured.settings, self.world_size, self.global_batch_size)
+
+    @cached_property
+    def seconds_a_sample(self) -> Floats:
+        """Time of the whole training by its samples; shape [runs], NaN where unknown.
+
+        Of finished runs that no others ran beside; also of those on too few cores, which make no
+        claim of a speedup but can say why.
+        """
+        time_s, samples = self.column("train_time_s"), self.column("samples")
+        usable = self.measured.finished & (self.text("placement") != "packed")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = time_s / samples
+        return np.where(usable & (found > 0) & np.isfinite(found), found, np.nan)
+
+    @cached_property
+    def slowest_over_others(self) -> Floats:
+        """Own time of the slowest worker of a run / that of the middle one; of two, of the faster.
+
+        ``straggler_ratio`` is relative to the median, which of two is their mean and holds half
+        of the slower one's delay.
+        """
+        ratio = self.column("straggler_ratio")
+        two = (self.column("world_size") == 2) & (ratio < 2)
+        return np.divide(ratio, 2 - ratio, out=ratio.copy(), where=two)
 
     def positions(self, runs: Booleans) -> Integers:
         """Configurations with any of the marked runs."""

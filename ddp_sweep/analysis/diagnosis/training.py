@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ddp_sweep.analysis.diagnosis.factors import FACTORS
 from ddp_sweep.analysis.diagnosis.subject import Found, Subject
 from ddp_sweep.analysis.outcome import Finding, Severity
 from ddp_sweep.analysis.statistics.estimation import Floats
@@ -22,6 +22,8 @@ _LEAST_STEPS = 40
 """Fewer losses than that say little about the course of any."""
 _LEAST_IN_PART = 5
 _NOISE = 4.0
+_SURE = 3.0
+"""Standard errors beyond which a fall, or that there is none, is not chance."""
 _LEAP = 1.2
 _LEAST_FALL = 0.02
 _LOST_AGAIN = 0.5
@@ -29,6 +31,7 @@ _EARLY = 0.7
 _LEAST_LATER = 2
 _NOTABLE_RISE = 1.05
 _LARGE_RISE = 1.25
+_DIVERGED = "became no finite number"
 _QUALITY = ("accuracy", "recall", "perplexity", "rmse", "mae")
 
 
@@ -42,6 +45,10 @@ class LossCourse:
     """Standard error of each mean, from the steps in it."""
     first: float
     """Loss of the first step, before anything was learned."""
+    early: float
+    """Mean loss of the first few steps: the first part may be past what a fast learner learns."""
+    step_noise: float
+    """Standard deviation of the loss of a single step, from the last part."""
 
     @classmethod
     def of(cls, losses: Floats) -> LossCourse:
@@ -51,15 +58,32 @@ class LossCourse:
             np.array([part.mean() for part in parts]),
             np.array([part.std(ddof=1) / np.sqrt(len(part)) for part in parts]),
             float(losses[0]),
+            float(losses[:_LEAST_IN_PART].mean()),
+            float(parts[-1].std(ddof=1)),
         )
 
     @property
-    def fell(self) -> bool:
-        """Whether the last part is below the start."""
+    def _start(self) -> tuple[float, float]:
+        """Loss before learning, and its standard error."""
         # One step is a noisy start; where the loss leaps up at once, it is the only one.
-        leapt = self.parts[0] > _LEAP * self.first
-        start = self.first if leapt else float(self.parts[0])
-        return bool(self.parts[-1] < (1 - _LEAST_FALL) * start)
+        if self.parts[0] > _LEAP * self.first:
+            return self.first, self.step_noise
+        early_noise = self.step_noise / np.sqrt(_LEAST_IN_PART)
+        if self.early > self.parts[0] + _SURE * early_noise:
+            return self.early, early_noise
+        return float(self.parts[0]), float(self.noise[0])
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the last part is, beyond doubt, hardly below the start, or above it.
+
+        A small fall that is clear of the noise is a fall, as in fine-tuning; and where the noise
+        leaves room for one nothing is known.
+        """
+        start, noise = self._start
+        fall = start - float(self.parts[-1])
+        doubt = _SURE * float(np.hypot(noise, self.noise[-1]))
+        return fall <= doubt and fall + doubt < _LEAST_FALL * abs(start)
 
     @property
     def lost_again(self) -> float:
@@ -78,74 +102,95 @@ class LossCourse:
         """What is wrong, in words; None where nothing is."""
         if self.lost_again > _LOST_AGAIN:
             return f"rises again by {100 * self.lost_again:.0f} % of what it had fallen"
-        return None if self.fell else "does not fall"
+        return "does not fall" if self.stands_still else None
 
 
 def unstable_training(subject: Subject) -> Found:
-    """Losses that become no number, do not fall or jump up, against one worker's of that seed."""
-    courses = _courses(subject)
-    alone = _fewest_workers(subject, courses)
+    """Losses that become no number, do not fall or jump up, beside those of fewer workers."""
+    troubles = _troubles(subject)
+    in_trouble = np.array([row for row, trouble in troubles.items() if trouble], dtype=np.int64)
+    for position in np.unique(subject.measured.configuration[in_trouble]):
+        yield int(position), _unstable(subject, int(position), troubles)
+
+
+def _troubles(subject: Subject) -> dict[int, str | None]:
+    """By number of the run: what is wrong with its losses, None for nothing."""
+    found = {row: course.trouble for row, course in _courses(subject).items()}
     diverged = subject.text("status") == Status.DIVERGED
-    runs = subject.measured.runs
+    return found | {int(row): _DIVERGED for row in np.flatnonzero(diverged)}
+
+
+def _unstable(subject: Subject, position: int, troubles: Mapping[int, str | None]) -> Finding:
     seeds = subject.text("seed")
-    marked: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for row in range(len(runs)):
-        course = courses.get(row)
-        trouble = "became no finite number" if diverged[row] else course and course.trouble
-        if trouble:
-            marked[int(subject.measured.configuration[row])].append((seeds[row], trouble))
-    for position, troubles in marked.items():
-        yield position, _unstable(subject, position, troubles, alone)
-
-
-def _unstable(
-    subject: Subject,
-    position: int,
-    troubles: list[tuple[str, str]],
-    alone: Mapping[str, str | None],
-) -> Finding:
-    total = int((subject.measured.configuration == position).sum())
-    seed, trouble = troubles[0]
-    message = f"The training loss {trouble} in {len(troubles)} of {count(total, 'run')}"
-    fewest = subject.world_size.min()
-    compared = [alone[seed] for seed, _ in troubles if seed in alone]
-    if subject.world_size[position] > fewest and compared:
-        who = count(int(fewest), "worker")
-        if all(found is None for found in compared):
-            message += (
-                f"; with {who} and the same seed it falls steadily. A smaller learning rate or "
-                "a longer warm-up (training.warmup_fraction) may mend that."
-            )
-        else:
-            message += f"; with {who} and the same seed it is no better. Lower the learning rate."
-    else:
-        message += ". Lower training.learning_rate, or set max_gradient_norm."
+    own = np.flatnonzero(subject.measured.configuration == position)
+    found = [(str(seeds[row]), trouble) for row in own if (trouble := troubles.get(int(row)))]
+    seed, trouble = found[0]
+    twin, compared = _beside(subject, position, [one for one, _ in found], troubles)
+    # A loss that is no number is a fact; one that hardly moves in a few runs may be chance.
+    certain = 2 * len(found) >= len(own) or any(other == _DIVERGED for _, other in found)
     return Finding(
         kind="unstable_training",
-        severity=Severity.WARNING,
-        message=message,
+        severity=Severity.WARNING if certain else Severity.INFO,
+        message=(
+            f"The training loss {trouble} in {len(found)} of {count(len(own), 'run')}"
+            + _advice(subject, position, twin, compared)
+        ),
         evidence={
-            "runs": len(troubles),
-            "of_runs": total,
+            "runs": len(found),
+            "of_runs": len(own),
             "trouble": trouble,
             "seed": seed,
-            "stable_with_fewest_workers": sum(found is None for found in compared),
+            "compared_with": None if twin is None else subject.standing.names[twin],
+            "stable_with_fewest_workers": sum(other is None for other in compared),
         },
     )
 
 
-def _fewest_workers(subject: Subject, courses: Mapping[int, LossCourse]) -> dict[str, str | None]:
-    """By seed: what is wrong with the run of the quality reference, None for nothing."""
-    reference = subject.standing.reference
-    rows = np.flatnonzero(subject.measured.configuration == reference)
-    seeds, status = subject.text("seed"), subject.text("status")
-    found: dict[str, str | None] = {}
-    for row in rows:
-        if status[row] == Status.DIVERGED:
-            found[seeds[row]] = "became no finite number"
-        elif int(row) in courses:
-            found[seeds[row]] = courses[int(row)].trouble
-    return found
+def _beside(
+    subject: Subject, position: int, seeds: list[str], troubles: Mapping[int, str | None]
+) -> tuple[int | None, list[str | None]]:
+    """The twin, and what is wrong with its runs of some seeds; none where nothing is known."""
+    twin = _twin(subject, position)
+    if twin is None:
+        return None, []
+    rows = np.flatnonzero(subject.measured.configuration == twin).tolist()
+    all_seeds = subject.text("seed")
+    of_seed = {str(all_seeds[row]): troubles[row] for row in rows if row in troubles}
+    compared = [of_seed[seed] for seed in seeds if seed in of_seed]
+    return (twin if compared else None), compared
+
+
+def _advice(subject: Subject, position: int, twin: int | None, compared: list[str | None]) -> str:
+    if twin is None:
+        return ". Lower training.learning_rate, or set max_gradient_norm."
+    who = f"; with the same seed that of {_named(subject, twin, position)}"
+    if any(compared):
+        return f"{who} is no better. Lower the learning rate."
+    return (
+        f"{who} falls steadily. A smaller learning rate or a longer warm-up "
+        "(training.warmup_fraction) may mend that."
+    )
+
+
+def _twin(subject: Subject, position: int) -> int | None:
+    """The configuration of the fewest workers that makes the same batches, if fewer than its own.
+
+    One with the same other settings where there is any.
+    """
+    workers, batches = subject.world_size, subject.global_batch_size
+    fewer = np.flatnonzero((batches == batches[position]) & (workers < workers[position]))
+    if not len(fewer):
+        return None
+    other = subject.factors.differ(position)[FACTORS.index("settings")]
+    return int(min(fewer, key=lambda one: (other[one], workers[one])))
+
+
+def _named(subject: Subject, twin: int, position: int) -> str:
+    """The twin with whatever is set in it unlike in the configuration that it is compared with."""
+    names = subject.standing.names
+    other = subject.factors.differ(position)[FACTORS.index("settings")]
+    difference = names.difference(twin, position) if other[twin] else ""
+    return names[twin] if difference in names[twin] else f"{names[twin]} ({difference})"
 
 
 def _courses(subject: Subject) -> dict[int, LossCourse]:

@@ -50,7 +50,6 @@ _NOT_ANALYSED = frozenset(
         "startup_time_s",
         "wall_time_s",
         "eval_time_s",
-        "throughput_tokens_per_s",
         "energy_wh",
         "epochs",
         "started_at",
