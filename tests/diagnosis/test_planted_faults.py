@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.diagnosis, pytest.mark.ddp]
 ALWAYS = {
     *("edge_of_grid", "idle_cores", "low_speedup", "noisy_measurement", "within_one_start"),
     *("batch_untried_on_smallest", "weak_baseline", "oversubscribed", "no_speedup_claim"),
-    *("retrograde", "super_linear"),
+    # On a busy machine one of two workers may be the slower one as long as a small sweep lasts.
+    *("retrograde", "super_linear", "unequal_work"),
 }
 DIGITS = "ddp_sweep.workloads.digits:Digits"
 STEPS = 20
@@ -112,7 +113,7 @@ def test_a_rank_with_more_work_is_weighed(run: RunTrial, tmp_path: Path, times: 
 
     found = finding(find(ranking, 2), "unequal_work")
     assert found.evidence["batch_imbalance"] == pytest.approx(times, rel=1e-6)
-    assert all_kinds(ranking) <= {"unequal_work", *consequences, *ALWAYS}
+    assert all_kinds(ranking) <= {*consequences, *ALWAYS}
 
 
 def test_a_rank_that_sleeps_is_a_straggler_and_its_sleep_the_cause(
@@ -133,7 +134,7 @@ def test_a_rank_that_sleeps_is_a_straggler_and_its_sleep_the_cause(
     assert slow["explained_step_time_s"] == pytest.approx(slow["step_time_s"], rel=0.1)
     # The slow rank's own step over the mean of the two, which is what a median of two is.
     assert 1.5 < finding(entry, "unequal_work").evidence["straggler_ratio"] <= 2
-    assert all_kinds(ranking) <= {"low_speedup", "unequal_work", *ALWAYS}
+    assert all_kinds(ranking) <= {*ALWAYS}
 
 
 def test_a_slow_data_set_is_what_steps_wait_for(run: RunTrial, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_slow_data_set_is_what_steps_wait_for(run: RunTrial, tmp_path: Path) -
     )
 
     for source in (ranking, faster):
-        assert all_kinds(source) <= {"low_speedup", "unequal_work", *ALWAYS}
+        assert all_kinds(source) <= {*ALWAYS}
 
     rows = pd.read_parquet(tmp_path / "trials").set_index("world_size")
     for workers in (1, 2):

@@ -230,6 +230,14 @@ def test_a_loss_that_never_moves_is_found_in_spite_of_noise() -> None:
     assert share_in_trouble(np.full(2000, 2.3), 0.05) > 0.9
 
 
+def test_a_loss_that_leaps_up_and_comes_back_to_where_it_was_has_not_fallen() -> None:
+    leap = np.r_[2.3, np.full(9, 9.0), np.full(30, 2.3)]
+    assert share_in_trouble(leap, 0.1) > 0.9
+    # A rate that is high at first, and falls in time, is none.
+    recovered = np.r_[2.3, np.full(9, 4.0), np.linspace(2.3, 0.5, 30)]
+    assert share_in_trouble(recovered, 0.1) < 0.05
+
+
 def evaluations(val: list[float], train: list[float], accuracy: list[float]) -> list[Any]:
     return [
         {

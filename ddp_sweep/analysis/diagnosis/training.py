@@ -63,10 +63,16 @@ class LossCourse:
         )
 
     @property
+    def _leaps(self) -> bool:
+        """Whether the first steps make the loss much larger, beyond the noise of one step."""
+        least = max((_LEAP - 1) * abs(self.first), _SURE * self.step_noise)
+        return float(self.parts[0]) - self.first > least
+
+    @property
     def _start(self) -> tuple[float, float]:
         """Loss before learning, and its standard error."""
         # One step is a noisy start; where the loss leaps up at once, it is the only one.
-        if self.parts[0] > _LEAP * self.first:
+        if self._leaps:
             return self.first, self.step_noise
         early_noise = self.step_noise / np.sqrt(_LEAST_IN_PART)
         if self.early > self.parts[0] + _SURE * early_noise:
@@ -78,12 +84,12 @@ class LossCourse:
         """Whether the last part is, beyond doubt, hardly below the start, or above it.
 
         A small fall that is clear of the noise is a fall, as in fine-tuning; and where the noise
-        leaves room for one nothing is known.
+        leaves room for one nothing is known, unless the loss leapt up at once.
         """
         start, noise = self._start
         fall = start - float(self.parts[-1])
         doubt = _SURE * float(np.hypot(noise, self.noise[-1]))
-        return fall <= doubt and fall + doubt < _LEAST_FALL * abs(start)
+        return fall <= doubt and (self._leaps or fall + doubt < _LEAST_FALL * abs(start))
 
     @property
     def lost_again(self) -> float:
