@@ -193,7 +193,6 @@ def test_a_trial_waits_for_nodes_and_says_which(address: str, tmp_path: Path) ->
     assert outcome.exit_code == 0, trials[["status", "status_detail"]].to_string()
     assert dict(trials["status"]) == {1: "succeeded", 3: "succeeded", 64: "infeasible"}
     assert trials.loc[64, "status_detail"] == "64 workers asked for, at most 7 can run at once"
-    assert trials.loc[3, "num_nodes"] == 3
     waits = [stage for stage in listener.stages if stage.startswith("waiting for ")]
     assert waits
     assert all("more node" in wait and "; gives up at " in wait for wait in waits)
