@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddp_sweep.training.batch_steps import TrainingStep
-from ddp_sweep.training.batches import Indices, StepIndices
+from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
@@ -56,8 +56,10 @@ class GradientProbe:
         self._ranks = ranks
         # Fetched once, since a data set may augment at random.
         # Kept on the host: batches are accumulated because the device cannot hold them all.
+        # Copies, since what a loading process sends lies in shared memory, of which there is less.
         host = torch.device("cpu")
-        self._batches = [move_batch(source.fetch(*draw), host) for draw in indices.draws()]
+        few = source.stream_few(indices.draws())
+        self._batches = [move_batch(copy.deepcopy(batch), host) for batch in few]
         self._random = RandomState()
         share = 0.0 if indices.idle else 1.0
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
@@ -116,18 +118,20 @@ def traces_comparable(
     count = min(_PROBE_SAMPLES, len(source))
     whole, half = np.arange(count), count // 2
     tolerance = _TOLERANCE[precision]
+    # One stream for all, whose loading process goes on with its random numbers.
+    batches = source.stream_few((part, 0) for part in (whole, whole, whole[:half], whole[half:]))
 
-    def gradient(parts: list[Indices]) -> list[Tensor]:
+    def gradient(passes: int) -> list[Tensor]:
         model.zero_grad()
-        for part in parts:
-            step(model, source.fetch(part)).total.backward()  # type: ignore[no-untyped-call]
+        for _ in range(passes):
+            step(model, next(batches)).total.backward()  # type: ignore[no-untyped-call]
         return _gradients(model)
 
-    first, again = gradient([whole]), gradient([whole])
+    first, again = gradient(1), gradient(1)
     comparable = _close(first, again, tolerance)
     # Parts of one sample are refused by batch norm.
     if comparable and half >= 2:
-        comparable = _close(first, gradient([whole[:half], whole[half:]]), tolerance)
+        comparable = _close(first, gradient(2), tolerance)
     model.zero_grad()
     return ranks.smallest(float(comparable)) == 1.0
 

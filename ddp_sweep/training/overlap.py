@@ -6,15 +6,16 @@ Exact copies only: a sample that was cropped, recoded or reworded is another sam
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ddp_sweep.training.ranks import Ranks
 
@@ -24,6 +25,8 @@ MOST_S = 10.0
 """Estimated time above which the samples are not read only to be compared."""
 
 _TRIED = 32
+_READ_TOGETHER = 256
+"""Samples that a loading process reads between two messages."""
 _DIGEST_BYTES = 16
 _Digests = NDArray[np.int64]
 
@@ -32,6 +35,7 @@ def count_overlap(
     train: Dataset[Any],
     validation: Dataset[Any],
     ranks: Ranks,
+    processes: int = 0,
     now: Callable[[], float] = time.perf_counter,
 ) -> int | None:
     """Count the validation samples whose whole content occurs among the training samples.
@@ -42,6 +46,9 @@ def count_overlap(
         train: Training set.
         validation: Validation set.
         ranks: The ranks of the trial.
+        processes: Processes that load samples which are not in memory. With any, this process
+            reads none: a data set may open its file at the first, and processes that are forked
+            off later would share the position in it.
         now: Clock in seconds.
 
     Returns:
@@ -49,10 +56,10 @@ def count_overlap(
         all would take longer than ``MOST_S``.
     """
     shares = [_share(dataset, ranks) for dataset in (train, validation)]
-    if not _is_affordable(train, shares, ranks, now):
+    if not _is_affordable(train, shares, ranks, processes, now):
         return None
     known, seen = (
-        _gathered(_digests(dataset, share), ranks)
+        _gathered(_digests(dataset, share, processes), ranks)
         for dataset, share in zip((train, validation), shares, strict=True)
     )
     if known is None or seen is None:
@@ -69,13 +76,21 @@ def _is_affordable(
     train: Dataset[Any],
     shares: Sequence[NDArray[np.int64]],
     ranks: Ranks,
+    processes: int,
     now: Callable[[], float],
 ) -> bool:
-    tried = shares[0][:_TRIED]
-    began = now()
-    _digests(train, tried)
-    each = (now() - began) / max(1, len(tried))
-    return ranks.largest(each * sum(map(len, shares))) <= MOST_S
+    # The first sample alone, since what loads samples takes a moment to start.
+    tried = [shares[0][:1], shares[0][:_TRIED]]
+    try:
+        batches = _digest_batches(train, tried, min(1, processes))
+        next(batches)
+        began = now()
+        next(batches)
+        each = (now() - began) / max(1, len(tried[1]))
+    except TypeError:
+        each = math.inf
+    estimate = each * sum(map(len, shares)) / max(1, processes)
+    return ranks.largest(estimate) <= MOST_S
 
 
 def _gathered(own: _Digests | None, ranks: Ranks) -> _Digests | None:
@@ -87,19 +102,42 @@ def _gathered(own: _Digests | None, ranks: Ranks) -> _Digests | None:
     return ranks.gather_rows(rows).cpu().numpy()
 
 
-def _digests(dataset: Dataset[Any], share: NDArray[np.int64]) -> _Digests | None:
+def _digests(dataset: Dataset[Any], share: NDArray[np.int64], processes: int) -> _Digests | None:
     """Digests of the samples, shape [samples, 2]; None where one cannot be had."""
+    cuts = range(_READ_TOGETHER, len(share), _READ_TOGETHER)
     try:
-        if type(dataset) is TensorDataset:
-            found = _tensor_rows(dataset, share)
-        else:
-            found = [sample_digest(dataset[int(index)]) for index in share]
+        found = b"".join(_digest_batches(dataset, np.split(share, cuts), processes))
     except TypeError:
         return None
-    return np.frombuffer(b"".join(found), dtype=np.int64).reshape(-1, 2).copy()
+    return np.frombuffer(found, dtype=np.int64).reshape(-1, 2).copy()
 
 
-def _tensor_rows(dataset: TensorDataset, share: NDArray[np.int64]) -> list[bytes]:
+def _digest_batches(
+    dataset: Dataset[Any], batches: Sequence[NDArray[np.int64]], processes: int
+) -> Iterator[bytes]:
+    """The digests of each batch of samples, one after the other.
+
+    Raises (when it is iterated over):
+        TypeError: A sample is of a kind whose content is not known.
+    """
+    if type(dataset) is TensorDataset:
+        return (_tensor_rows(dataset, batch) for batch in batches)
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_sampler=[batch.tolist() for batch in batches],
+        num_workers=processes,
+        collate_fn=_joined_digests,
+        # Its own, since the seeds of loading processes would else be drawn from the global one.
+        generator=torch.Generator().manual_seed(0),
+    )
+    return iter(loader)
+
+
+def _joined_digests(samples: list[Any]) -> bytes:
+    return b"".join(map(sample_digest, samples))
+
+
+def _tensor_rows(dataset: TensorDataset, share: NDArray[np.int64]) -> bytes:
     """The same digests as from the samples one by one, without making a tensor for each row."""
     columns = [_to_array(tensor) for tensor in dataset.tensors]
     heads = [_head(column[0]) for column in columns] if len(share) else []
@@ -111,7 +149,7 @@ def _tensor_rows(dataset: TensorDataset, share: NDArray[np.int64]) -> list[bytes
             digest.update(column[index].tobytes())
         digest.update(b")")
         found.append(digest.digest())
-    return found
+    return b"".join(found)
 
 
 def sample_digest(sample: Any) -> bytes:  # noqa: ANN401 - a sample is what the user makes it

@@ -90,8 +90,9 @@ class OverlapCounts:
         train: Dataset[Any],
         validation: Dataset[Any],
         ranks: Ranks,
+        processes: int = 0,
     ) -> int | None:
-        """The count; all ranks call it together.
+        """The count; all ranks call it together, with what :func:`count_overlap` is to get.
 
         Rank 0 takes part in every trial and knows what was counted; others may not.
         """
@@ -103,5 +104,5 @@ class OverlapCounts:
         if known[0]:
             self._counts[key] = None if known[1] < 0 else int(known[1])
         else:
-            self._counts[key] = count_overlap(train, validation, ranks)
+            self._counts[key] = count_overlap(train, validation, ranks, processes)
         return self._counts[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.integrity import DrawCounter
+from ddp_sweep.training.loading import loading_processes
 from ddp_sweep.training.loop import train
 from ddp_sweep.training.memory import PeakMemory
 from ddp_sweep.training.messages import RankReport, TrialRequest
@@ -142,7 +144,8 @@ class RankTrial:
         """Once for each data set, not for each trial."""
         if self._request.probes:
             options = dict(self._request.trial.workload_options)
-            count = self._overlaps.of(options, *self._parts.data, self._ranks)
+            processes = loading_processes(self._request.data, self._ranks.device)
+            count = self._overlaps.of(options, *self._parts.data, self._ranks, processes)
             self._before = replace(self._before, train_val_overlap=count)
 
     def _check_replicas(self) -> None:
@@ -157,9 +160,12 @@ class RankTrial:
         """
         parts = self._parts
         shapes = parts.plan.distinct_shapes()
-        for step in [shapes[0], *shapes]:
+        steps = [shapes[0], *shapes]
+        draws = itertools.chain.from_iterable(step.draws() for step in steps)
+        batches = parts.source.stream_few(draws)
+        for step in steps:
             parts.optimizer.zero_grad()
-            gradient_step.run(step, (parts.source.fetch(*draw) for draw in step.draws()))
+            gradient_step.run(step, batches)
             parts.optimizer.step()
 
     def _training(self) -> TrainingState:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ddp_processes import RankProcesses
 from hypothesis import strategies as st
+from loading_workloads import NeverHere
 from torch.utils.data import Dataset, TensorDataset
 from trial_runs import group_ranks
 
@@ -53,6 +54,15 @@ def test_copies_are_counted_whatever_holds_the_samples(copies: int) -> None:
     assert count_overlap(Rows([train[index] for index in range(50)]), validation, ALONE) == copies
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_loading_processes_read_what_this_one_must_not(processes: int) -> None:
+    train, validation = sets(7)
+    hidden = NeverHere(train), NeverHere(validation)
+
+    assert count_overlap(*hidden, ALONE, processes) == 7
+    assert count_overlap(NeverHere([object()]), NeverHere([1]), ALONE, processes) is None
+
+
 def shared(rank: int, copies: int) -> int | None:
     ranks = group_ranks(rank, 3)
     assert ranks is not None
@@ -88,7 +98,7 @@ def test_what_would_take_too_long_or_has_no_known_content_is_unknown() -> None:
     rows = Rows(list(range(40)))
 
     assert count_overlap(rows, rows, ALONE, now=lambda: next(seconds)) is None
-    assert rows.read == 32
+    assert rows.read == 1 + 32
     assert count_overlap(Rows([object()]), Rows([1]), ALONE) is None
     assert count_overlap(Rows([np.array([object()])]), Rows([1]), ALONE) is None
 
