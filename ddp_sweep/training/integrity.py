@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import StepIndices
+from ddp_sweep.training.chance import drawn_since
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
@@ -41,6 +42,8 @@ class GradientProbe:
         source: The training set.
         indices: The global batch.
         ranks: The ranks of the trial.
+        compiled: Whether the training goes through a compiled model. Its random numbers are
+            others than those of the bare model, from the same random state.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class GradientProbe:
         source: BatchSource,
         indices: StepIndices,
         ranks: Ranks,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._model = model
         self._indices = indices
@@ -69,19 +74,23 @@ class GradientProbe:
             (result.total * share).backward()  # type: ignore[no-untyped-call]
             self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
         self._own = _gradients(model)
+        self._repeatable = not (compiled and drawn_since(self._random))
         model.zero_grad()
 
     def error(self, gradient_step: GradientStep) -> float | None:
         """Norm of (synchronized - exact gradient) / norm of the exact one; leaves no gradients.
 
         Returns:
-            None where the exact gradient is 0.
+            None where the exact gradient is 0, or where the compiled model draws random numbers.
         """
         # The first step of DDP differs from all others: it settles buckets and a static graph.
         for _ in range(2):
             self._model.zero_grad()
             self._random.restore()
             gradient_step.run(self._indices, self._own_batches())
+        if self._ranks.smallest(float(self._repeatable)) == 0.0:
+            self._model.zero_grad()
+            return None
         weight = self._ranks.sum_(self._weight.clone())
         error = norm = 0.0
         # One parameter at a time: float64 copies of a whole model would be its memory twice over.

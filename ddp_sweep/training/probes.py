@@ -54,9 +54,11 @@ class TrialProbes:
         ranks: Ranks,
     ) -> None:
         self._trial, self._model, self._first, self._ranks = trial, model, first, ranks
-        precision = trial.training.precision
-        self._comparable = traces_comparable(model, step, source, ranks, precision)
-        self._gradient = GradientProbe(model, step, source, first, ranks)
+        settings = trial.training
+        self._comparable = traces_comparable(model, step, source, ranks, settings.precision)
+        self._gradient = GradientProbe(
+            model, step, source, first, ranks, compiled=settings.compile
+        )
 
     def finish(self, gradient_step: GradientStep) -> ProbeResults:
         """Run what needs the model as it will be trained."""
