@@ -51,6 +51,7 @@ def train(
     *,
     parameters: list[nn.Parameter],
     max_gradient_norm: float | None,
+    before_last_evaluation: Callable[[], None],
     save: Callable[[], None],
 ) -> None:
     """Train from where the state is until the budget is spent.
@@ -62,6 +63,8 @@ def train(
         gradient_step: Leaves the gradient of a step in the parameters.
         parameters: All that have a gradient.
         max_gradient_norm: Longer gradients are cut to it.
+        before_last_evaluation: Looks at the model before evaluation gives all ranks the buffers of
+            rank 0; called on all ranks while the clock stands still.
         save: Keeps the state as it is between two steps; called on all ranks at the same step.
 
     Raises:
@@ -89,6 +92,9 @@ def train(
             learning_rate=learning_rate,
         )
         if context.evaluation_due:
+            if context.samples >= plan.budget:
+                context.clock.stop()
+                before_last_evaluation()
             context.evaluate(context.samples / plan.num_samples)
             training.draws.close(step.epoch)
         if context.checkpoint_due:

@@ -148,10 +148,10 @@ class RankTrial:
             count = self._overlaps.of(options, *self._parts.data, self._ranks, processes)
             self._before = replace(self._before, train_val_overlap=count)
 
-    def _check_replicas(self) -> None:
+    def _check_replicas(self, *, with_buffers: bool = False) -> None:
         if self._request.probes:
             with self._watch.timed("replicas"):
-                self._replicas.check()
+                self._replicas.check(with_buffers=with_buffers)
 
     def _warm_up(self, gradient_step: GradientStep) -> None:
         """Run every shape of the trial once, that of the largest batch twice.
@@ -216,6 +216,7 @@ class RankTrial:
                 gradient_step,
                 parameters=self._parts.parameters,
                 max_gradient_norm=self._request.trial.training.max_gradient_norm,
+                before_last_evaluation=lambda: self._check_replicas(with_buffers=True),
                 save=save,
             )
         except Stopped as stopped:
