@@ -14,16 +14,14 @@ from torch import Tensor, nn
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.chance import drawn_since
+from ddp_sweep.training.comparability import gradient_copies
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.snapshot import RandomState
 from ddp_sweep.training.states import State
 
-__all__ = ["DrawCounter", "GradientProbe", "traces_comparable"]
-
-_PROBE_SAMPLES = 8
-_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+__all__ = ["DrawCounter", "GradientProbe"]
 
 
 class GradientProbe:
@@ -73,7 +71,7 @@ class GradientProbe:
             result = step(model, batch)
             (result.total * share).backward()  # type: ignore[no-untyped-call]
             self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
-        self._own = _gradients(model)
+        self._own = gradient_copies(model)
         self._repeatable = not (compiled and drawn_since(self._random))
         model.zero_grad()
 
@@ -94,7 +92,7 @@ class GradientProbe:
         weight = self._ranks.sum_(self._weight.clone())
         error = norm = 0.0
         # One parameter at a time: float64 copies of a whole model would be its memory twice over.
-        for used, own in zip(_gradients(self._model), self._own, strict=True):
+        for used, own in zip(gradient_copies(self._model), self._own, strict=True):
             exact = self._ranks.sum_(own.double()) / weight
             error += float((used.double() - exact).square().sum())
             norm += float(exact.square().sum())
@@ -109,56 +107,6 @@ class GradientProbe:
         """Copies on the device, one at a time; copies, since a model may work in place."""
         device = self._ranks.device
         return (move_batch(copy.deepcopy(batch), device) for batch in self._batches)
-
-
-def traces_comparable(
-    model: nn.Module,
-    step: TrainingStep,
-    source: BatchSource,
-    ranks: Ranks,
-    precision: str,
-) -> bool:
-    """Whether the same global batch gives the same update however it is divided among workers.
-
-    Gradients of a few samples in train mode: taken twice, they differ with dropout or random
-    augmentation; taken in two parts and added up, they differ with batch norm. Gradients and not
-    outputs, since a model whose last layer starts at 0 has the same outputs either way.
-    """
-    count = min(_PROBE_SAMPLES, len(source))
-    whole, half = np.arange(count), count // 2
-    tolerance = _TOLERANCE[precision]
-    # One stream for all, whose loading process goes on with its random numbers.
-    batches = source.stream_few((part, 0) for part in (whole, whole, whole[:half], whole[half:]))
-
-    def gradient(passes: int) -> list[Tensor]:
-        model.zero_grad()
-        for _ in range(passes):
-            step(model, next(batches)).total.backward()  # type: ignore[no-untyped-call]
-        return _gradients(model)
-
-    first, again = gradient(1), gradient(1)
-    comparable = _close(first, again, tolerance)
-    # Parts of one sample are refused by batch norm.
-    if comparable and half >= 2:
-        comparable = _close(first, gradient(2), tolerance)
-    model.zero_grad()
-    return ranks.smallest(float(comparable)) == 1.0
-
-
-def _close(left: list[Tensor], right: list[Tensor], tolerance: float) -> bool:
-    pairs = zip(left, right, strict=True)
-    gap = sum(float((one - other).double().square().sum()) for one, other in pairs)
-    norm = sum(float(one.double().square().sum()) for one in left)
-    return math.sqrt(gap) <= tolerance * math.sqrt(norm) + 1e-12
-
-
-def _gradients(model: nn.Module) -> list[Tensor]:
-    """Copies of all gradients; zeros where a parameter has none."""
-    return [
-        torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
-        for p in model.parameters()
-        if p.requires_grad
-    ]
 
 
 class DrawCounter:

@@ -14,8 +14,9 @@ from ddp_sweep.plan import Trial
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.communication import exposed_communication_s
+from ddp_sweep.training.comparability import traces_comparable
 from ddp_sweep.training.gradients import GradientStep
-from ddp_sweep.training.integrity import GradientProbe, traces_comparable
+from ddp_sweep.training.integrity import GradientProbe
 from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.overlap import count_overlap
 from ddp_sweep.training.ranks import Ranks
