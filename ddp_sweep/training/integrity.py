@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ddp_sweep.training.batch_steps import TrainingStep
 from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.chance import drawn_since
-from ddp_sweep.training.comparability import gradient_copies
+from ddp_sweep.training.gradient_copies import gradients, pieces, unless_out_of_memory
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
@@ -64,39 +64,48 @@ class GradientProbe:
         few = source.stream_few(indices.draws())
         self._batches = [move_batch(copy.deepcopy(batch), host) for batch in few]
         self._random = RandomState()
-        share = 0.0 if indices.idle else 1.0
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
         model.zero_grad()
-        for batch in self._own_batches():
-            result = step(model, batch)
-            (result.total * share).backward()  # type: ignore[no-untyped-call]
-            self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
-        self._own = gradient_copies(model)
+        self._own = unless_out_of_memory(lambda: self._own_gradients(step))
         self._repeatable = not (compiled and drawn_since(self._random))
         model.zero_grad()
+
+    def _own_gradients(self, step: TrainingStep) -> list[Tensor]:
+        share = 0.0 if self._indices.idle else 1.0
+        for batch in self._own_batches():
+            result = step(self._model, batch)
+            (result.total * share).backward()  # type: ignore[no-untyped-call]
+            self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
+        # On the host, since the passes that follow are to fit where those of the training do.
+        return [gradient.to("cpu", copy=True) for gradient in gradients(self._model)]
 
     def error(self, gradient_step: GradientStep) -> float | None:
         """Norm of (synchronized - exact gradient) / norm of the exact one; leaves no gradients.
 
         Returns:
-            None where the exact gradient is 0, or where the compiled model draws random numbers.
+            None where the exact gradient is 0, where a rank had not enough memory for its own, or
+            where the compiled model draws random numbers.
         """
         # The first step of DDP differs from all others: it settles buckets and a static graph.
         for _ in range(2):
             self._model.zero_grad()
             self._random.restore()
             gradient_step.run(self._indices, self._own_batches())
-        if self._ranks.smallest(float(self._repeatable)) == 0.0:
-            self._model.zero_grad()
-            return None
+        known = self._own is not None and self._repeatable
+        found = self._error() if self._ranks.smallest(float(known)) == 1.0 else None
+        self._model.zero_grad()
+        return found
+
+    def _error(self) -> float | None:
+        assert self._own is not None
         weight = self._ranks.sum_(self._weight.clone())
         error = norm = 0.0
-        # One parameter at a time: float64 copies of a whole model would be its memory twice over.
-        for used, own in zip(gradient_copies(self._model), self._own, strict=True):
-            exact = self._ranks.sum_(own.double()) / weight
-            error += float((used.double() - exact).square().sum())
-            norm += float(exact.square().sum())
-        self._model.zero_grad()
+        for whole, own in zip(gradients(self._model), self._own, strict=True):
+            # A piece at a time: float64 copies of the largest parameter may not fit.
+            for used, part in zip(pieces(whole), pieces(own), strict=True):
+                exact = self._ranks.sum_(part.to(self._ranks.device, torch.float64)) / weight
+                error += float((used.double() - exact).square().sum())
+                norm += float(exact.square().sum())
         return math.sqrt(error / norm) if norm > 0 else None
 
     def last_batch(self) -> Any:  # noqa: ANN401 - a batch is what the user makes it

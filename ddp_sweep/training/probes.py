@@ -56,7 +56,9 @@ class TrialProbes:
     ) -> None:
         self._trial, self._model, self._first, self._ranks = trial, model, first, ranks
         settings = trial.training
-        self._comparable = traces_comparable(model, step, source, ranks, settings.precision)
+        self._comparable = traces_comparable(
+            model, step, source, ranks, settings.precision, trial.per_worker_batch_size
+        )
         self._gradient = GradientProbe(
             model, step, source, first, ranks, compiled=settings.compile
         )
