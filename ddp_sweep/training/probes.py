@@ -87,7 +87,8 @@ class OverlapCounts:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[str, int | None] = {}
+        self._counts: dict[str, int] = {}
+        self._uncounted: set[tuple[str, int]] = set()
 
     def of(
         self,
@@ -102,12 +103,18 @@ class OverlapCounts:
         Rank 0 takes part in every trial and knows what was counted; others may not.
         """
         key = json.dumps(options, sort_keys=True, default=repr)
+        # More ranks may have the time to read what was too much for fewer.
+        uncounted = (key, ranks.world_size)
         count = self._counts.get(key)
-        known = torch.tensor([key in self._counts, -1 if count is None else count])
-        known = known.to(ranks.device)
+        is_known = count is not None or uncounted in self._uncounted
+        known = torch.tensor([is_known, -1 if count is None else count]).to(ranks.device)
         ranks.broadcast_(known)
-        if known[0]:
-            self._counts[key] = None if known[1] < 0 else int(known[1])
+        if not known[0]:
+            count = count_overlap(train, validation, ranks, processes)
         else:
-            self._counts[key] = count_overlap(train, validation, ranks, processes)
-        return self._counts[key]
+            count = None if known[1] < 0 else int(known[1])
+        if count is None:
+            self._uncounted.add(uncounted)
+        else:
+            self._counts[key] = count
+        return count
