@@ -63,8 +63,6 @@ class BatchSource:
         self._loader_workers = self._resolve_workers(settings)
         # Memory is pinned for copies to a GPU; there is nothing to pin it for on a CPU.
         self._pin = device.type == "cuda" and settings.pin_memory is not False
-        # A batch cut out of a tensor is pageable; pinning it costs a copy: only where asked for.
-        self._pin_cut_out = self._pin and settings.pin_memory is True
         self._kept: DataLoader[Any] | None = None
 
     def _resolve_workers(self, settings: DataSettings) -> int:
@@ -79,23 +77,26 @@ class BatchSource:
         return self._loader_workers
 
     def stream(self, draws: Iterable[Draw]) -> Iterator[Any]:
-        """The batches of a sequence of draws, fetched ahead by loading processes if any."""
+        """The batches of a sequence of draws, on the host; fetched ahead by loading processes."""
         if self._in_memory:
             return (self._cut_out(indices) for indices, _ in draws)
         keys = (self._keys(indices, epoch) for indices, epoch in draws)
-        loader = self._loader(keys, processes=self._loader_workers)
-        return (move_batch(batch, self._device) for batch in loader)
+        return iter(self._loader(keys, processes=self._loader_workers))
+
+    def move(self, batch: Any) -> Any:  # noqa: ANN401 - the user's batch
+        """A batch of :meth:`stream` on the device."""
+        return move_batch(batch, self._device)
 
     def stream_again(self, batches: Sequence[Indices]) -> Iterator[Any]:
         """The same batches at every call; loading processes stay until :meth:`close`."""
         if self._in_memory:
-            return (self._cut_out(indices) for indices in batches)
+            return (self.move(self._cut_out(indices)) for indices in batches)
         if self._kept is None:
             keys = [self._keys(indices, 0) for indices in batches]
             self._kept = self._loader(
                 keys, processes=self._loader_workers, stay=self._loader_workers > 0
             )
-        return (move_batch(batch, self._device) for batch in self._kept)
+        return map(self.move, self._kept)
 
     def close(self) -> None:
         """End the loading processes that were kept."""
@@ -103,15 +104,15 @@ class BatchSource:
         self._kept = None
 
     def stream_few(self, draws: Iterable[Draw]) -> Iterator[Any]:
-        """As :meth:`stream`, by one process at most, for a few batches.
+        """A few batches on the device, loaded by one process at most.
 
         Two would start with equal generators, so that chance in the data set would look like none.
         """
         if self._in_memory:
-            return (self._cut_out(indices) for indices, _ in draws)
+            return (self.move(self._cut_out(indices)) for indices, _ in draws)
         keys = (self._keys(indices, epoch) for indices, epoch in draws)
         loader = self._loader(keys, processes=min(1, self._loader_workers))
-        return (move_batch(batch, self._device) for batch in loader)
+        return map(self.move, loader)
 
     def fetch(self, indices: Indices, epoch: int = 0) -> Any:  # noqa: ANN401 - the user's batch
         """One batch."""
@@ -121,9 +122,10 @@ class BatchSource:
         assert isinstance(self._dataset, TensorDataset)
         rows = torch.from_numpy(indices)
         batch = tuple(tensor[rows] for tensor in self._dataset.tensors)
-        if self._pin_cut_out:
+        if self._pin:
+            # What is cut out is pageable, and copying that to a GPU waits for the GPU.
             batch = tuple(part if part.is_cuda else part.pin_memory() for part in batch)
-        return move_batch(batch, self._device)
+        return batch
 
     def _keys(self, indices: Indices, epoch: int) -> list[Any]:
         rows: list[int] = indices.tolist()
