@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +65,7 @@ class GradientProbe:
         few = source.stream_few(indices.draws())
         self._batches = [move_batch(copy.deepcopy(batch), host) for batch in few]
         self._random = RandomState()
+        self._step_s = math.inf
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
         model.zero_grad()
         self._own = unless_out_of_memory(lambda: self._own_gradients(step))
@@ -90,7 +92,11 @@ class GradientProbe:
         for _ in range(2):
             self._model.zero_grad()
             self._random.restore()
+            began = time.perf_counter()
             gradient_step.run(self._indices, self._own_batches())
+            self._ranks.synchronize()
+            self._step_s = min(self._step_s, time.perf_counter() - began)
+        self._step_s = self._ranks.largest(self._step_s)
         known = self._own is not None and self._repeatable
         found = self._error() if self._ranks.smallest(float(known)) == 1.0 else None
         self._model.zero_grad()
@@ -107,6 +113,11 @@ class GradientProbe:
                 error += float((used.double() - exact).square().sum())
                 norm += float(exact.square().sum())
         return math.sqrt(error / norm) if norm > 0 else None
+
+    @property
+    def step_s(self) -> float:
+        """What the step takes on the slowest rank: the quicker of the two in :meth:`error`."""
+        return self._step_s
 
     def last_batch(self) -> Any:  # noqa: ANN401 - a batch is what the user makes it
         """The last micro-batch, on the device; for the next one to look at the same step."""

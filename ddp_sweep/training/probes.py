@@ -24,6 +24,11 @@ from ddp_sweep.training.ranks import Ranks
 __all__ = ["OverlapCounts", "ProbeResults", "TrialProbes"]
 
 
+_LEAST_BUDGET_S = 0.25
+_SHARE_OF_TRIAL = 0.01
+"""Of the time that the steps of a trial should take: what timing communication may cost."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProbeResults:
     """What the probes of a trial found; None is unknown."""
@@ -42,6 +47,7 @@ class TrialProbes:
         step: Loss of one micro-batch.
         source: The training set.
         first: The first step of the trial.
+        total_steps: Its steps, by which the time for probing is measured out.
         ranks: The ranks of the trial.
     """
 
@@ -52,8 +58,10 @@ class TrialProbes:
         step: TrainingStep,
         source: BatchSource,
         first: StepIndices,
+        total_steps: int,
         ranks: Ranks,
     ) -> None:
+        self._total_steps = total_steps
         self._trial, self._model, self._first, self._ranks = trial, model, first, ranks
         settings = trial.training
         self._comparable = traces_comparable(
@@ -76,8 +84,18 @@ class TrialProbes:
         if self._trial.training.ddp.static_graph:
             # DDP then counts on passes that are all alike; one that sends nothing is not.
             return None
-        batch = self._gradient.last_batch()
-        return exposed_communication_s(self._model, gradient_step, self._first, batch, self._ranks)
+        step_s = self._gradient.step_s
+        # The same on all ranks, as the number of passes need not be.
+        passes = self._ranks.smallest(len(self._first.micro_batches))
+        return exposed_communication_s(
+            self._model,
+            gradient_step,
+            self._first,
+            self._gradient.last_batch(),
+            self._ranks,
+            pass_s=step_s / passes,
+            budget_s=max(_LEAST_BUDGET_S, _SHARE_OF_TRIAL * self._total_steps * step_s),
+        )
 
 
 class OverlapCounts:

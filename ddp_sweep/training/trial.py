@@ -137,7 +137,13 @@ class RankTrial:
         parts = self._parts
         first = next(parts.plan.steps())
         return TrialProbes(
-            self._request.trial, parts.model, parts.step, parts.source, first, self._ranks
+            self._request.trial,
+            parts.model,
+            parts.step,
+            parts.source,
+            first,
+            parts.plan.total_steps,
+            self._ranks,
         )
 
     def _count_overlap(self) -> None:
