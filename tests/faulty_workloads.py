@@ -65,7 +65,7 @@ class SteppedOutside(Digits):
 
 
 class _Counting(nn.Module):
-    """A buffer in which every rank keeps a number of its own."""
+    """A buffer in which every rank keeps a number of its own while it trains."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -74,8 +74,9 @@ class _Counting(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.inner(inputs)
-        with torch.no_grad():
-            self.offset.fill_(float(_rank()))  # type: ignore[operator]
+        if self.training:
+            with torch.no_grad():
+                self.offset.fill_(float(_rank()))  # type: ignore[operator]
         return outputs
 
 

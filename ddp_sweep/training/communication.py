@@ -17,7 +17,6 @@ from ddp_sweep.training.ranks import Ranks
 
 __all__ = ["exposed_communication_s"]
 
-_BUDGET_S = 0.25
 _LEAST_PAIRS = 2
 _MOST_PAIRS = 40
 
@@ -28,8 +27,11 @@ def exposed_communication_s(
     indices: StepIndices,
     batch: Any,  # noqa: ANN401 - a batch is what the user makes it
     ranks: Ranks,
+    *,
+    pass_s: float,
+    budget_s: float,
     now: Callable[[], float] = time.perf_counter,
-) -> float:
+) -> float | None:
     """Time of forward and backward with synchronization less that without, of the slowest rank.
 
     Communication that runs beside the backward pass and delays nothing does not count; what it
@@ -44,10 +46,20 @@ def exposed_communication_s(
         indices: A step of the trial.
         batch: Its last micro-batch: only there gradients are synchronized.
         ranks: The ranks of the trial.
+        pass_s: About what such a pass takes, the same on all ranks.
+        budget_s: What all of them may take, the same on all ranks; two pairs run if one fits.
         now: Clock in seconds.
+
+    Returns:
+        None where not even one pair of passes fits into the budget; the waits of every step of the
+        training are known all the same.
     """
     if ranks.group is None:
         return 0.0
+    affordable = int(budget_s / max(1e-9, 2 * pass_s))
+    if affordable < 1:
+        return None
+    turns = min(_MOST_PAIRS, max(_LEAST_PAIRS, affordable))
     last = replace(indices, micro_batches=indices.micro_batches[-1:])
 
     def seconds(synchronize: bool) -> float:
@@ -59,10 +71,8 @@ def exposed_communication_s(
         ranks.synchronize()
         return now() - began
 
-    began = now()
-    pairs = [[seconds(False), seconds(True)]]
-    wanted = _BUDGET_S / max(1e-9, ranks.largest(now() - began))
-    for turn in range(1, min(_MOST_PAIRS, max(_LEAST_PAIRS, int(wanted)))):
+    pairs = []
+    for turn in range(turns):
         # In turn, so that neither is always the one that runs on a warm cache.
         order = (True, False) if turn % 2 else (False, True)
         times = {synchronize: seconds(synchronize) for synchronize in order}

@@ -131,15 +131,12 @@ class TrialContext:
             self._began_s = self._now()
         self._window_start_s = 0.0
 
-    def step_done(
-        self, loss: LocalLoss, *, samples: int, data_wait_s: float, learning_rate: float
-    ) -> None:
+    def step_done(self, loss: LocalLoss, *, samples: int, learning_rate: float) -> None:
         """Note a step; at the edge of a window, learn whether all is well.
 
         Args:
             loss: Of this rank's share.
             samples: Of the global batch.
-            data_wait_s: Time this rank waited for its samples.
             learning_rate: Of the step.
 
         Raises:
@@ -149,7 +146,7 @@ class TrialContext:
         self.samples += samples
         self.losses.add(loss)
         self.recorder.step_done(self.samples, learning_rate)
-        self.clock.step_done(data_wait_s)
+        self.clock.step_done()
         if self.steps == self._next_edge or self.evaluation_due:
             self._edge()
 

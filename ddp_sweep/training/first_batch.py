@@ -105,6 +105,8 @@ def try_members(
         WorkloadError: A member returned something else than it should.
     """
     task = workload.task
+    # By this process, whatever loads them later: its errors come from the member itself.
+    data = data.model_copy(update={"loader_workers": 0})
     for dataset in (train, validation):
         _check_all_labels(task, dataset)
     model = workload.build_model()

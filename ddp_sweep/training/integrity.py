@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ddp_sweep.training.batch_steps import TrainingStep
-from ddp_sweep.training.batches import Indices, StepIndices
+from ddp_sweep.training.batches import StepIndices
+from ddp_sweep.training.chance import drawn_since
+from ddp_sweep.training.gradient_copies import gradients, pieces, unless_out_of_memory
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.loading import BatchSource, move_batch
 from ddp_sweep.training.ranks import Ranks
 from ddp_sweep.training.snapshot import RandomState
 from ddp_sweep.training.states import State
 
-__all__ = ["DrawCounter", "GradientProbe", "traces_comparable"]
-
-_PROBE_SAMPLES = 8
-_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+__all__ = ["DrawCounter", "GradientProbe"]
 
 
 class GradientProbe:
@@ -41,6 +41,8 @@ class GradientProbe:
         source: The training set.
         indices: The global batch.
         ranks: The ranks of the trial.
+        compiled: Whether the training goes through a compiled model. Its random numbers are
+            others than those of the bare model, from the same random state.
     """
 
     def __init__(
@@ -50,45 +52,72 @@ class GradientProbe:
         source: BatchSource,
         indices: StepIndices,
         ranks: Ranks,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._model = model
         self._indices = indices
         self._ranks = ranks
         # Fetched once, since a data set may augment at random.
         # Kept on the host: batches are accumulated because the device cannot hold them all.
+        # Copies, since what a loading process sends lies in shared memory, of which there is less.
         host = torch.device("cpu")
-        self._batches = [move_batch(source.fetch(*draw), host) for draw in indices.draws()]
+        few = source.stream_few(indices.draws())
+        self._batches = [move_batch(copy.deepcopy(batch), host) for batch in few]
         self._random = RandomState(ranks.device)
-        share = 0.0 if indices.idle else 1.0
+        self._step_s = math.inf
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
         model.zero_grad()
+        self._own = unless_out_of_memory(lambda: self._own_gradients(step))
+        self._repeatable = not (compiled and drawn_since(self._random))
+        model.zero_grad()
+
+    def _own_gradients(self, step: TrainingStep) -> list[Tensor]:
+        share = 0.0 if self._indices.idle else 1.0
         for batch in self._own_batches():
-            result = step(model, batch)
+            result = step(self._model, batch)
             (result.total * share).backward()  # type: ignore[no-untyped-call]
             self._weight += torch.as_tensor(result.weight).detach().to(self._weight) * share
-        self._own = _gradients(model)
-        model.zero_grad()
+        # On the host, since the passes that follow are to fit where those of the training do.
+        return [gradient.to("cpu", copy=True) for gradient in gradients(self._model)]
 
     def error(self, gradient_step: GradientStep) -> float | None:
         """Norm of (synchronized - exact gradient) / norm of the exact one; leaves no gradients.
 
         Returns:
-            None where the exact gradient is 0.
+            None where the exact gradient is 0, where a rank had not enough memory for its own, or
+            where the compiled model draws random numbers.
         """
         # The first step of DDP differs from all others: it settles buckets and a static graph.
         for _ in range(2):
             self._model.zero_grad()
             self._random.restore()
+            began = time.perf_counter()
             gradient_step.run(self._indices, self._own_batches())
+            self._ranks.synchronize()
+            self._step_s = min(self._step_s, time.perf_counter() - began)
+        self._step_s = self._ranks.largest(self._step_s)
+        known = self._own is not None and self._repeatable
+        found = self._error() if self._ranks.smallest(float(known)) == 1.0 else None
+        self._model.zero_grad()
+        return found
+
+    def _error(self) -> float | None:
+        assert self._own is not None
         weight = self._ranks.sum_(self._weight.clone())
         error = norm = 0.0
-        # One parameter at a time: float64 copies of a whole model would be its memory twice over.
-        for used, own in zip(_gradients(self._model), self._own, strict=True):
-            exact = self._ranks.sum_(own.double()) / weight
-            error += float((used.double() - exact).square().sum())
-            norm += float(exact.square().sum())
-        self._model.zero_grad()
+        for whole, own in zip(gradients(self._model), self._own, strict=True):
+            # A piece at a time: float64 copies of the largest parameter may not fit.
+            for used, part in zip(pieces(whole), pieces(own), strict=True):
+                exact = self._ranks.sum_(part.to(self._ranks.device, torch.float64)) / weight
+                error += float((used.double() - exact).square().sum())
+                norm += float(exact.square().sum())
         return math.sqrt(error / norm) if norm > 0 else None
+
+    @property
+    def step_s(self) -> float:
+        """What the step takes on the slowest rank: the quicker of the two in :meth:`error`."""
+        return self._step_s
 
     def last_batch(self) -> Any:  # noqa: ANN401 - a batch is what the user makes it
         """The last micro-batch, on the device; for the next one to look at the same step."""
@@ -98,54 +127,6 @@ class GradientProbe:
         """Copies on the device, one at a time; copies, since a model may work in place."""
         device = self._ranks.device
         return (move_batch(copy.deepcopy(batch), device) for batch in self._batches)
-
-
-def traces_comparable(
-    model: nn.Module,
-    step: TrainingStep,
-    source: BatchSource,
-    ranks: Ranks,
-    precision: str,
-) -> bool:
-    """Whether the same global batch gives the same update however it is divided among workers.
-
-    Gradients of a few samples in train mode: taken twice, they differ with dropout or random
-    augmentation; taken in two parts and added up, they differ with batch norm. Gradients and not
-    outputs, since a model whose last layer starts at 0 has the same outputs either way.
-    """
-    count = min(_PROBE_SAMPLES, len(source))
-    whole, half = np.arange(count), count // 2
-    tolerance = _TOLERANCE[precision]
-
-    def gradient(parts: list[Indices]) -> list[Tensor]:
-        model.zero_grad()
-        for part in parts:
-            step(model, source.fetch(part)).total.backward()  # type: ignore[no-untyped-call]
-        return _gradients(model)
-
-    first, again = gradient([whole]), gradient([whole])
-    comparable = _close(first, again, tolerance)
-    # Parts of one sample are refused by batch norm.
-    if comparable and half >= 2:
-        comparable = _close(first, gradient([whole[:half], whole[half:]]), tolerance)
-    model.zero_grad()
-    return ranks.smallest(float(comparable)) == 1.0
-
-
-def _close(left: list[Tensor], right: list[Tensor], tolerance: float) -> bool:
-    pairs = zip(left, right, strict=True)
-    gap = sum(float((one - other).double().square().sum()) for one, other in pairs)
-    norm = sum(float(one.double().square().sum()) for one in left)
-    return math.sqrt(gap) <= tolerance * math.sqrt(norm) + 1e-12
-
-
-def _gradients(model: nn.Module) -> list[Tensor]:
-    """Copies of all gradients; zeros where a parameter has none."""
-    return [
-        torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
-        for p in model.parameters()
-        if p.requires_grad
-    ]
 
 
 class DrawCounter:

@@ -15,13 +15,23 @@ from ddp_sweep.training.augmentation import AugmentedDataset
 from ddp_sweep.training.batches import Draw, Indices
 from ddp_sweep.workload import Workload
 
-__all__ = ["BatchSource", "move_batch"]
+__all__ = ["BatchSource", "loading_processes", "move_batch"]
+
+
+def loading_processes(settings: DataSettings, device: torch.device) -> int:
+    """Processes that load a data set whose samples are not in memory; 0 where this one does."""
+    if settings.loader_workers != "auto":
+        return settings.loader_workers
+    # On a CPU a loading process would take the cores that the training is timed on.
+    return 0 if device.type == "cpu" else 2
 
 
 class BatchSource:
     """Delivers the batches of one data set, in the order asked for.
 
     Tensors in memory are indexed a whole batch at a time; anything else goes through a DataLoader.
+    Where there are loading processes, this one never reads a sample: a data set may open its file
+    at the first, and processes that are forked off later would share the position in it.
 
     Args:
         dataset: Map-style data set.
@@ -53,17 +63,10 @@ class BatchSource:
         self._loader_workers = self._resolve_workers(settings)
         # Memory is pinned for copies to a GPU; there is nothing to pin it for on a CPU.
         self._pin = device.type == "cuda" and settings.pin_memory is not False
-        # A batch cut out of a tensor is pageable; pinning it costs a copy: only where asked for.
-        self._pin_cut_out = self._pin and settings.pin_memory is True
         self._kept: DataLoader[Any] | None = None
 
     def _resolve_workers(self, settings: DataSettings) -> int:
-        if self._in_memory:
-            return 0
-        if settings.loader_workers != "auto":
-            return settings.loader_workers
-        # On a CPU a loading process would take the cores that the training is timed on.
-        return 0 if self._device.type == "cpu" else 2
+        return 0 if self._in_memory else loading_processes(settings, self._device)
 
     def __len__(self) -> int:
         return len(self._dataset)  # type: ignore[arg-type]
@@ -74,48 +77,67 @@ class BatchSource:
         return self._loader_workers
 
     def stream(self, draws: Iterable[Draw]) -> Iterator[Any]:
-        """The batches of a sequence of draws, fetched ahead by loading processes if any."""
+        """The batches of a sequence of draws, on the host; fetched ahead by loading processes."""
         if self._in_memory:
-            return (self.fetch(indices) for indices, _ in draws)
-        loader = self._loader(self._keys(indices, epoch) for indices, epoch in draws)
-        return (move_batch(batch, self._device) for batch in loader)
+            return (self._cut_out(indices) for indices, _ in draws)
+        keys = (self._keys(indices, epoch) for indices, epoch in draws)
+        return iter(self._loader(keys, processes=self._loader_workers))
+
+    def move(self, batch: Any) -> Any:  # noqa: ANN401 - the user's batch
+        """A batch of :meth:`stream` on the device."""
+        return move_batch(batch, self._device)
 
     def stream_again(self, batches: Sequence[Indices]) -> Iterator[Any]:
         """The same batches at every call; loading processes stay until :meth:`close`."""
         if self._in_memory:
-            return (self.fetch(indices) for indices in batches)
+            return (self.move(self._cut_out(indices)) for indices in batches)
         if self._kept is None:
             keys = [self._keys(indices, 0) for indices in batches]
-            self._kept = self._loader(keys, stay=self._loader_workers > 0)
-        return (move_batch(batch, self._device) for batch in self._kept)
+            self._kept = self._loader(
+                keys, processes=self._loader_workers, stay=self._loader_workers > 0
+            )
+        return map(self.move, self._kept)
 
     def close(self) -> None:
         """End the loading processes that were kept."""
         # They end with the last reference to the loader's iterator.
         self._kept = None
 
-    def fetch(self, indices: Indices, epoch: int = 0) -> Any:  # noqa: ANN401 - the user's batch
-        """One batch, at once and in this process."""
+    def stream_few(self, draws: Iterable[Draw]) -> Iterator[Any]:
+        """A few batches on the device, loaded by one process at most.
+
+        Two would start with equal generators, so that chance in the data set would look like none.
+        """
         if self._in_memory:
-            assert isinstance(self._dataset, TensorDataset)
-            rows = torch.from_numpy(indices)
-            batch: Any = tuple(tensor[rows] for tensor in self._dataset.tensors)
-            if self._pin_cut_out:
-                batch = tuple(part if part.is_cuda else part.pin_memory() for part in batch)
-        else:
-            collate = self._collate or _stacked
-            batch = collate([self._dataset[key] for key in self._keys(indices, epoch)])
-        return move_batch(batch, self._device)
+            return (self.move(self._cut_out(indices)) for indices, _ in draws)
+        keys = (self._keys(indices, epoch) for indices, epoch in draws)
+        loader = self._loader(keys, processes=min(1, self._loader_workers))
+        return map(self.move, loader)
+
+    def fetch(self, indices: Indices, epoch: int = 0) -> Any:  # noqa: ANN401 - the user's batch
+        """One batch."""
+        return next(self.stream_few([(indices, epoch)]))
+
+    def _cut_out(self, indices: Indices) -> Any:  # noqa: ANN401 - the user's batch
+        assert isinstance(self._dataset, TensorDataset)
+        rows = torch.from_numpy(indices)
+        batch = tuple(tensor[rows] for tensor in self._dataset.tensors)
+        if self._pin:
+            # What is cut out is pageable, and copying that to a GPU waits for the GPU.
+            batch = tuple(part if part.is_cuda else part.pin_memory() for part in batch)
+        return batch
 
     def _keys(self, indices: Indices, epoch: int) -> list[Any]:
         rows: list[int] = indices.tolist()
         return [(epoch, row) for row in rows] if self._augmented else rows
 
-    def _loader(self, keys: Iterable[list[Any]], *, stay: bool = False) -> DataLoader[Any]:
+    def _loader(
+        self, keys: Iterable[list[Any]], *, processes: int, stay: bool = False
+    ) -> DataLoader[Any]:
         return DataLoader(
             self._dataset,
             batch_sampler=_Sampler(keys),
-            num_workers=self._loader_workers,
+            num_workers=processes,
             collate_fn=self._collate or _stacked,
             pin_memory=self._pin,
             persistent_workers=stay,

@@ -7,7 +7,8 @@ device is waited for at the edges of a stretch of steps and not at every step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,16 @@ class StepClock:
         self.train_time_s = 0.0
         """Time of all stretches so far, of the slowest rank in each."""
         self.data_wait_s: list[float] = []
-        """Time that each step waited for its samples."""
+        """Time that each step of the finished stretches waited for its samples; on a GPU that for
+        which the device had nothing else to do."""
         self._ranks = ranks
         self._now = now
         self._on_device = ranks.device.type == "cuda"
         self._started: float | None = None
         self._marks: list[Any] = []
         self._step_times: list[float] = []
+        self._waits: list[tuple[Any, Any]] = []
+        self._waits_of_steps: list[list[tuple[Any, Any]]] = []
 
     @property
     def is_running(self) -> bool:
@@ -55,10 +59,22 @@ class StepClock:
         self._marks = [self._mark()]
         self._started = self._now()
 
-    def step_done(self, data_wait_s: float) -> None:
+    @contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        """Time the wait for a batch of the step that goes on.
+
+        On a GPU between two events: where the device still has work when they are given to it,
+        it comes to both at once, and the processor's wait has delayed nothing.
+        """
+        began = self._mark()
+        yield
+        self._waits.append((began, self._mark()))
+
+    def step_done(self) -> None:
         """Mark the end of a step."""
         self._marks.append(self._mark())
-        self.data_wait_s.append(data_wait_s)
+        self._waits_of_steps.append(self._waits)
+        self._waits = []
 
     def elapsed_s(self) -> float:
         """Time since the stretch began on this rank, without waiting for the device."""
@@ -102,11 +118,14 @@ class StepClock:
 
     def _flush(self) -> None:
         pairs = zip(self._marks, self._marks[1:], strict=False)
-        if self._on_device:
-            self._step_times += [before.elapsed_time(after) / 1000 for before, after in pairs]
-        else:
-            self._step_times += [after - before for before, after in pairs]
-        self._marks = []
+        self._step_times += [self._between(*pair) for pair in pairs]
+        self.data_wait_s += [
+            sum((self._between(*pair) for pair in waits), 0.0) for waits in self._waits_of_steps
+        ]
+        self._marks, self._waits_of_steps = [], []
+
+    def _between(self, before: Any, after: Any) -> float:  # noqa: ANN401 - seconds or events
+        return float(before.elapsed_time(after) / 1000 if self._on_device else after - before)
 
 
 class SynchronizationClock:

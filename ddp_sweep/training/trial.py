@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from ddp_sweep.training.context import Progress, Stopped, TrialContext
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.host_load import HostLoadMeter
 from ddp_sweep.training.integrity import DrawCounter
+from ddp_sweep.training.loading import loading_processes
 from ddp_sweep.training.loop import train
 from ddp_sweep.training.memory import PeakMemory
 from ddp_sweep.training.messages import RankReport, TrialRequest
@@ -138,20 +140,27 @@ class RankTrial:
         parts = self._parts
         first = next(parts.plan.steps())
         return TrialProbes(
-            self._request.trial, parts.model, parts.step, parts.source, first, self._ranks
+            self._request.trial,
+            parts.model,
+            parts.step,
+            parts.source,
+            first,
+            parts.plan.total_steps,
+            self._ranks,
         )
 
     def _count_overlap(self) -> None:
         """Once for each data set, not for each trial."""
         if self._request.probes:
             options = dict(self._request.trial.workload_options)
-            count = self._overlaps.of(options, *self._parts.data, self._ranks)
+            processes = loading_processes(self._request.data, self._ranks.device)
+            count = self._overlaps.of(options, *self._parts.data, self._ranks, processes)
             self._before = replace(self._before, train_val_overlap=count)
 
-    def _check_replicas(self) -> None:
+    def _check_replicas(self, *, with_buffers: bool = False) -> None:
         if self._request.probes:
             with self._watch.timed("replicas"):
-                self._replicas.check()
+                self._replicas.check(with_buffers=with_buffers)
 
     def _warm_up(self, gradient_step: GradientStep) -> None:
         """Run every shape of the trial once, that of the largest batch twice.
@@ -160,9 +169,12 @@ class RankTrial:
         """
         parts = self._parts
         shapes = parts.plan.distinct_shapes()
-        for step in [shapes[0], *shapes]:
+        steps = [shapes[0], *shapes]
+        draws = itertools.chain.from_iterable(step.draws() for step in steps)
+        batches = parts.source.stream_few(draws)
+        for step in steps:
             parts.optimizer.zero_grad()
-            gradient_step.run(step, (parts.source.fetch(*draw) for draw in step.draws()))
+            gradient_step.run(step, batches)
             parts.optimizer.step()
 
     def _starting_point(self, snapshot: Snapshot) -> TrainingState:
@@ -227,6 +239,7 @@ class RankTrial:
                 gradient_step,
                 parameters=self._parts.parameters,
                 max_gradient_norm=self._request.trial.training.max_gradient_norm,
+                before_last_evaluation=lambda: self._check_replicas(with_buffers=True),
                 save=save,
             )
         except Stopped as stopped:

@@ -70,7 +70,7 @@ def rank_report(
     draws.close(epochs + (rest > 0), complete=rest == 0)
     waits = training.synchronization
     waits_s = None if waits is None else waits.waits_s()
-    if has_probes:
+    if has_probes:  # once more, for a trial that ended before its last evaluation
         replicas.check(with_buffers=True)
     training.peak.note()
     throttled = training.power.detail(ranks)

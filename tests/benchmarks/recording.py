@@ -36,7 +36,7 @@ class _NoRecorder(StepRecorder):
 
 
 class _NoStepClock(StepClock):
-    def step_done(self, data_wait_s: float) -> None: ...
+    def step_done(self) -> None: ...
 
     def step_times_s(self) -> NDArray[np.float64]:
         return np.zeros(1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 
 import gpu_workloads
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from ddp_processes import RankProcesses
+from torch.utils.data import TensorDataset
 from trial_runs import request, run_trial, try_trial
 
 from ddp_sweep.schema import Status
+from ddp_sweep.spec import DataSettings
+from ddp_sweep.training.loading import BatchSource
 from ddp_sweep.training.memory import (
     available_memory_bytes,
     is_out_of_memory,
@@ -59,7 +63,7 @@ def test_step_times_are_those_of_the_device(device: torch.device) -> None:
     outer[0].record()
     for turns in (10, 40, 10):
         busy(device, turns)
-        clock.step_done(0.0)
+        clock.step_done()
     outer[1].record()
     issued_s = clock.elapsed_s()
     clock.stop()
@@ -76,18 +80,49 @@ def test_between_stretches_the_clock_stands_still(device: torch.device) -> None:
     clock = StepClock(Ranks(0, 1, device))
     clock.start()
     busy(device, 5)
-    clock.step_done(0.0)
+    clock.step_done()
     clock.stop()
     before_s = clock.train_time_s
     busy(device, 200)
     began = time.perf_counter()
     clock.start()
     waited_s = time.perf_counter() - began
-    clock.step_done(0.0)
+    clock.step_done()
     clock.stop()
     assert waited_s > 0
     assert clock.train_time_s - before_s < waited_s + before_s
     assert len(clock.step_times_s()) == 2
+
+
+def test_waiting_for_data_counts_only_what_leaves_the_device_idle(device: torch.device) -> None:
+    clock = StepClock(Ranks(0, 1, device))
+    busy(device, 5)
+    torch.cuda.synchronize(device)
+    clock.start()
+    # Behind a queue of seconds the processor may sleep; with nothing queued the device waits too.
+    for queued in (True, False):
+        if queued:
+            busy(device, 2000)
+        else:
+            torch.cuda.synchronize(device)
+        with clock.waiting_for_data():
+            time.sleep(0.05)
+        clock.step_done()
+    clock.stop()
+    hidden_s, exposed_s = clock.data_wait_s
+    if clock.step_times_s()[0] > 0.1:  # else the device was done before the sleep was over
+        assert hidden_s < 0.001
+    assert exposed_s >= 0.049
+
+
+def test_cut_out_batches_are_pinned_unless_told_otherwise(device: torch.device) -> None:
+    data = TensorDataset(torch.ones(8, 3), torch.zeros(8))
+    for pin, pinned in (("auto", True), (True, True), (False, False)):
+        settings = DataSettings(pin_memory=pin)
+        source = BatchSource(data, gpu_workloads.Wide(), settings, device)
+        batch = next(source.stream([(np.arange(4), 0)]))
+        assert [part.is_pinned() for part in batch] == [pinned, pinned]
+        assert all(part.device == device for part in source.move(batch))
 
 
 def test_peak_memory_is_that_of_the_device_since_the_reset(device: torch.device) -> None:

@@ -40,6 +40,21 @@ def test_the_probe_knows_whether_traces_can_be_compared(
     assert report.eval_samples == 41
 
 
+def test_a_compiled_model_with_dropout_has_no_gradient_to_compare_with(
+    pool: RankProcesses,
+) -> None:
+    """Slow: the compiler takes some ten seconds a model where its cache is empty."""
+    training = {"samples": 36, "compile": True}
+    for kind, size in (("dropout", 1), ("plain", 2)):
+        wanted = request(LAYERS, size, 18, options={"kind": kind}, training=training)
+        report = pool.run(run_trial, LAYERS, wanted)[0]
+        assert report.status is Status.SUCCEEDED
+        if kind == "dropout":
+            assert report.gradient_error is None
+        else:
+            assert report.gradient_error < 1e-6
+
+
 def test_every_rank_draws_random_numbers_of_its_own(pool: RankProcesses) -> None:
     def wanted(world_size: int) -> TrialRequest:
         return request(CHANCE, world_size, 10, seed=5, training={"samples": 100})

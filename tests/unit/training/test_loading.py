@@ -77,6 +77,54 @@ def test_starting_loaders_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_single_batch_is_read_by_a_loading_process_too() -> None:
+    rows, pids = source(loader_workers=2).fetch(np.arange(5, 12))
+    assert rows.tolist() == list(range(5, 12))
+    assert len(set(pids.tolist()) - {os.getpid()}) == 1
+    assert source(loader_workers=0).fetch(np.arange(3))[1].tolist() == 3 * [os.getpid()]
+
+
+def test_a_few_batches_are_read_by_one_process_whose_chance_goes_on() -> None:
+    given = BatchSource(Drawn(), Layers("plain"), DataSettings(loader_workers=2), CPU)
+    first, again = given.stream_few([(np.arange(4), 0), (np.arange(4), 0)])
+    assert not torch.equal(first, again)
+
+
+class Drawn(Dataset[float]):
+    """A sample is a random number from a generator of the data set's own."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, _index: int) -> float:
+        return float(self.rng.random())
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_process_that_trains_reads_no_sample_where_others_do(
+    pool: RankProcesses, accumulation: int
+) -> None:
+    workload = "loading_workloads:ReadElsewhere"
+    wanted = request(
+        workload,
+        2,
+        20,
+        training={"samples": 101, "max_per_worker_batch_size": 10 // accumulation},
+        data={"loader_workers": 2},
+    )
+    reports = pool.run(run_trial, workload, wanted)[:2]
+    for report in reports:
+        assert report.status is Status.SUCCEEDED
+        assert report.gradient_error < 1e-6
+        assert report.traces_comparable is True
+        # The validation rows are the first of the training rows.
+        assert report.train_val_overlap == 41
+
+
 @pytest.mark.ddp
 @pytest.mark.parametrize(("asked", "size"), [(13, 13), (100, 41), ("auto", 16)])
 def test_evaluation_batches_are_as_large_as_asked_for(

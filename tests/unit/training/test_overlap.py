@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from ddp_processes import RankProcesses
 from hypothesis import strategies as st
+from loading_workloads import NeverHere
+from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 from trial_runs import group_ranks
 
@@ -53,6 +56,15 @@ def test_copies_are_counted_whatever_holds_the_samples(copies: int) -> None:
     assert count_overlap(Rows([train[index] for index in range(50)]), validation, ALONE) == copies
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_loading_processes_read_what_this_one_must_not(processes: int) -> None:
+    train, validation = sets(7)
+    hidden = NeverHere(train), NeverHere(validation)
+
+    assert count_overlap(*hidden, ALONE, processes) == 7
+    assert count_overlap(NeverHere([object()]), NeverHere([1]), ALONE, processes) is None
+
+
 def shared(rank: int, copies: int) -> int | None:
     ranks = group_ranks(rank, 3)
     assert ranks is not None
@@ -88,9 +100,63 @@ def test_what_would_take_too_long_or_has_no_known_content_is_unknown() -> None:
     rows = Rows(list(range(40)))
 
     assert count_overlap(rows, rows, ALONE, now=lambda: next(seconds)) is None
-    assert rows.read == 32
+    assert rows.read == 2 * (1 + 32 + 32)
     assert count_overlap(Rows([object()]), Rows([1]), ALONE) is None
     assert count_overlap(Rows([np.array([object()])]), Rows([1]), ALONE) is None
+
+
+class Flipped(Rows):
+    """A coin turns each sample round at every reading."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        super().__init__(rows)
+        self.rng = np.random.default_rng(0)
+
+    def __getitem__(self, index: int) -> Any:
+        row = super().__getitem__(index)
+        return row[::-1] if self.rng.random() < 0.5 else row
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_samples_that_are_never_the_same_are_not_counted(processes: int) -> None:
+    rows = [[index, index + 1] for index in range(40)]
+
+    for train, validation in ((Flipped, Rows), (Rows, Flipped)):
+        assert count_overlap(train(rows), validation(rows), ALONE, processes) is None
+    assert count_overlap(Rows(rows), Rows(rows), ALONE, processes) == 40
+
+
+def counted_later(rank: int) -> list[int | None]:
+    """Too slow for one rank, which is asked first; not for three that share the reading."""
+    train, validation = sets(5)
+    slow = Rows([train[index] for index in range(len(train))])
+    counts = OverlapCounts()
+    found = []
+    for size, limit_s in ((1, -1.0), (1, 1e9), (3, 1e9), (2, -1.0)):
+        ranks = group_ranks(rank, size)
+        with mock.patch("ddp_sweep.training.overlap.MOST_S", limit_s):
+            found.append(ranks and counts.of({}, slow, validation, ranks))
+    return found
+
+
+@pytest.mark.ddp
+def test_what_few_ranks_had_no_time_for_is_counted_by_more(pool: RankProcesses) -> None:
+    # What was not counted is not tried again by as few; what was, is known from then on.
+    assert pool.run(counted_later)[0] == [None, None, 5, 5]
+
+
+def test_only_digests_of_validation_samples_go_from_rank_to_rank() -> None:
+    train, validation = sets(7)
+    gathered: list[int] = []
+
+    class Counting(Ranks):
+        def gather_rows(self, rows: Tensor) -> Tensor:
+            gathered.append(len(rows))
+            return rows
+
+    ranks = Counting(0, 1, torch.device("cpu"))
+    assert count_overlap(train, validation, ranks) == 7
+    assert gathered == [len(validation)]
 
 
 PARTS = st.recursive(

@@ -28,15 +28,17 @@ def test_the_clock_runs_in_steps_and_stands_still_between_stretches() -> None:
     for stretch in ([1.0, 2.0], [4.0]):
         clock.start()
         for step_s in stretch:
-            now.time_s += step_s
-            clock.step_done(data_wait_s=step_s / 10)
+            with clock.waiting_for_data():
+                now.time_s += step_s / 10
+            now.time_s += step_s * 0.9
+            clock.step_done()
         clock.stop()
         now.time_s += 1000  # an evaluation
-    assert clock.train_time_s == 7.0
-    assert clock.step_times_s().tolist() == [1.0, 2.0, 4.0]
+    assert clock.train_time_s == pytest.approx(7.0)
+    assert clock.step_times_s() == pytest.approx([1.0, 2.0, 4.0])
     assert clock.data_wait_s == pytest.approx([0.1, 0.2, 0.4])
     clock.stop()  # nothing has begun
-    assert clock.train_time_s == 7.0
+    assert clock.train_time_s == pytest.approx(7.0)
 
 
 def test_work_after_the_last_step_of_a_stretch_is_training_time() -> None:
@@ -44,12 +46,81 @@ def test_work_after_the_last_step_of_a_stretch_is_training_time() -> None:
     clock = StepClock(ALONE, now)
     clock.start()
     now.time_s += 1
-    clock.step_done(0.0)
+    clock.step_done()
     now.time_s += 0.5
     assert clock.elapsed_s() == 1.5
     clock.stop()
     assert clock.train_time_s == 1.5
     assert clock.step_times_s().tolist() == [1.0]
+
+
+class Device:
+    """A device that works off what it was given, in order, beside the processor."""
+
+    type = "cuda"
+
+    def __init__(self, now: Clock) -> None:
+        self.now = now
+        self.done_s = 0.0
+
+    def give(self, work_s: float) -> None:
+        self.done_s = max(self.done_s, self.now()) + work_s
+
+
+class Event:
+    """An event of the device; its time is known once the device has come to it."""
+
+    device: Device
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.device.give(0.0)
+        self.time_s = self.device.done_s
+
+    def elapsed_time(self, other: Event) -> float:
+        assert self.device.now() >= other.time_s, "the device has not come to it"
+        return (other.time_s - self.time_s) * 1000
+
+
+class OneDevice:
+    """Ranks with a device that can be waited for."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def synchronize(self) -> None:
+        self.device.now.time_s = max(self.device.now.time_s, self.device.done_s)
+
+    barrier = synchronize
+
+    def largest(self, value: float) -> float:
+        return value
+
+
+def test_on_a_gpu_only_a_wait_that_leaves_the_device_idle_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = Clock()
+    device = Device(now)
+    monkeypatch.setattr(Event, "device", device, raising=False)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock = StepClock(OneDevice(device), now)  # type: ignore[arg-type]
+    clock.start()
+    # Two batches a step: the device works 3 s on each.
+    for waits_s in ((2.0, 0.0), (1.0, 2.0), (11.0, 0.0), (0.0, 0.0)):
+        for wait_s in waits_s:
+            with clock.waiting_for_data():
+                now.time_s += wait_s
+            device.give(3.0)
+        clock.step_done()
+        assert now() < device.done_s  # nobody has waited for the device
+    clock.stop()
+
+    # 2 s with nothing to do; 3 s hidden behind work; 11 s beside the 9 s of work that are left.
+    assert clock.data_wait_s == pytest.approx([2.0, 0.0, 2.0, 0.0])
+    assert clock.step_times_s() == pytest.approx([8.0, 6.0, 8.0, 6.0])
 
 
 def test_losses_are_weighed_by_their_samples() -> None:
