@@ -13,11 +13,11 @@ __all__ = ["drawn_since"]
 
 
 def drawn_since(before: RandomState) -> bool:
-    """Whether a global generator (of Python, numpy, torch on any device) was used since then.
+    """Whether a global generator (of Python, numpy, torch on the host and on the device) was used since then.
 
     Certain where results are not: a layer that is seldom dropped leaves most of them equal.
     """
-    return not _same(before.state_dict(), RandomState().state_dict())
+    return not _same(before.state_dict(), RandomState(before.device).state_dict())
 
 
 def _same(left: Any, right: Any) -> bool:  # noqa: ANN401 - plain values and tensors, nested

@@ -105,10 +105,11 @@ def _is_same_update(
 def _draws_in(model: nn.Module, step: TrainingStep, batches: Iterator[Any], passes: int) -> bool:
     """Leave the sum of the gradients of so many passes; whether they drew random numbers."""
     model.zero_grad()
+    device = next(model.parameters()).device
     drawn = False
     for _ in range(passes):
         batch = next(batches)
-        before = RandomState()
+        before = RandomState(device)
         result = step(model, batch)
         drawn = drawn or drawn_since(before)
         result.total.backward()  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ class RandomState:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._python = random.getstate()
         self._numpy: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
         self._torch = torch.get_rng_state()
@@ -39,7 +39,7 @@ class RandomState:
             device: Of the rank now, which may have another number by then.
         """
         random_state = cls.__new__(cls)
-        random_state._device = device
+        random_state.device = device
         name, keys, *rest = state["numpy"]
         random_state._python = state["python"]
         random_state._numpy = (name, keys.numpy().astype(np.uint32), *rest)
@@ -64,7 +64,7 @@ class RandomState:
         np.random.set_state(self._numpy)
         torch.set_rng_state(self._torch)
         if self._gpu is not None:
-            torch.cuda.set_rng_state(self._gpu, self._device)
+            torch.cuda.set_rng_state(self._gpu, self.device)
 
 
 class Snapshot:
