@@ -84,6 +84,7 @@ def trial(cell: Cell, seed: int, position: int, noise: np.random.Generator) -> d
         "expected_eval_samples": VALIDATION_SAMPLES,
         "traces_comparable": False,
         "gradient_error": 1e-7,
+        "train_val_overlap": 0,
         "other_load": 0.01,
         "device_type": "cpu",
         "num_nodes": 1,

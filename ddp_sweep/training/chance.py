@@ -13,7 +13,7 @@ __all__ = ["drawn_since"]
 
 
 def drawn_since(before: RandomState) -> bool:
-    """Whether a global generator (of Python, numpy, torch on the host and on the device) was used since then.
+    """Whether a global generator of Python, numpy or torch was used since then.
 
     Certain where results are not: a layer that is seldom dropped leaves most of them equal.
     """

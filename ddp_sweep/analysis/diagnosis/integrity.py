@@ -52,10 +52,19 @@ _SLOWER = (
     "wait for it: look for other load there, or data that takes longer to load or to compute"
 )
 
+_NOT_COUNTED = (
+    "Whether validation samples also are training samples was not looked at: reading all samples "
+    "would have taken too long, or they are not the same each time (chance in __getitem__), or of "
+    "a kind that cannot be compared. Make sure that the split keeps them apart."
+)
+
 
 def data_leakage(subject: Subject) -> Iterator[Finding]:
     """Validation samples that the model was trained on."""
     overlap = subject.column("train_val_overlap")
+    probed = ~np.isnan(subject.column("gradient_error"))
+    if probed.any() and np.isnan(overlap).all():
+        yield Finding(kind="leakage_not_counted", severity=Severity.INFO, message=_NOT_COUNTED)
     if not (overlap > 0).any():
         return
     worst = int(np.nanargmax(overlap))

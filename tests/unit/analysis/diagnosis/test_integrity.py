@@ -37,6 +37,22 @@ def test_a_fault_of_the_training_is_found_and_brings_nothing_else(
     assert after == before | {kind}
 
 
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"gradient_error": 1e-7, "train_val_overlap": None}, True),
+        ({"gradient_error": 1e-7, "train_val_overlap": 0}, False),
+        # The probes were turned off.
+        ({"gradient_error": None, "train_val_overlap": None}, False),
+    ],
+)
+def test_a_leak_that_nobody_looked_for_is_not_taken_for_none(
+    columns: dict[str, Any], told: bool
+) -> None:
+    ranking = ranked(*(with_columns(cell, **columns) for cell in (ONE, TWO)))
+    assert ("leakage_not_counted" in all_kinds(ranking)) is told
+
+
 @pytest.mark.parametrize(("tokens", "severity"), [(None, Severity.INFO), (9e3, Severity.WARNING)])
 def test_what_losses_weigh_is_work_only_where_it_counts_tokens(
     tmp_path: Path, tokens: float | None, severity: Severity
