@@ -22,7 +22,7 @@ from ray_head import RayHead, free_port, ray_head
 from ddp_sweep.results import load_results
 from ddp_sweep.schema import TABLES
 
-pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

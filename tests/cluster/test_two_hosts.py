@@ -21,7 +21,7 @@ from two_ray_nodes import HEAD, OTHER, RayNodes, two_ray_nodes
 
 from ddp_sweep.workloads.digits import Digits
 
-pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 SWEEP = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
 CHANNELS = 96

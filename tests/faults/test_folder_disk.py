@@ -27,7 +27,7 @@ from ddp_sweep.results import ResultsFolder, load_results
 from ddp_sweep.results.lock import locked
 from ddp_sweep.schema import Status
 
-pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 TRIALS = 12
 

@@ -16,7 +16,6 @@ from ddp_sweep.cluster.connection.environment import quiet_driver
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.faults,
-    pytest.mark.long,
     pytest.mark.timeout(400),
     pytest.mark.usefixtures("nothing_left"),
 ]

@@ -16,7 +16,6 @@ from fault_scene import attempts, run, sweep_over
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.faults,
-    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.usefixtures("ray_of_two", "nothing_left"),
 ]

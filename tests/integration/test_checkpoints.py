@@ -21,7 +21,7 @@ from long_trial import STEPS, sweep
 from ddp_sweep import run_sweep
 from ddp_sweep.results import Results, load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240.0
 MARK = "STARTED_BY_TEST_OF_CHECKPOINTS"

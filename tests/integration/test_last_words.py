@@ -14,7 +14,7 @@ from ddp_sweep.cluster.gang.last_words import collect_last_words
 from ddp_sweep.cluster.gang.output import OutputFile
 from ddp_sweep.cluster.gang.trial_log import Source, Unread
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

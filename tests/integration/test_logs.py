@@ -19,7 +19,7 @@ from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.results import load_results
 from ddp_sweep.results.logs import LogLine, TrialLogs, read_line
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,7 +15,7 @@ from ddp_sweep.cluster.connection.capacity import connect
 from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.results import load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SIZES = (1, 2, 3, 4)
 WORKERS = (1, 2, 2)

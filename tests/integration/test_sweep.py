@@ -22,7 +22,7 @@ from ddp_sweep.cluster.connection.environment import quiet_driver
 from ddp_sweep.errors import CapacityError, SpecChangedError
 from ddp_sweep.results import load_results
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OURS = {"RayTrainWorker", "TrainController", "Mailbox", "PlacementGroupCleaner"}
 
