@@ -31,7 +31,7 @@ __all__ = [
 
 NEVER_NULL = (
     *("trial_id", "attempt", "status", "configuration_id"),
-    *("world_size", "per_worker_batch_size", "global_batch_size", "seed"),
+    *("world_size", "global_batch_size", "seed"),
 )
 """Columns without which a row says nothing: what it is of, and how it ended."""
 

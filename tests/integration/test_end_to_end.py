@@ -196,6 +196,7 @@ def test_a_second_run_finds_nothing_to_do(healthy: Ran, folder: Path) -> None:
     assert sorted((folder / "results" / "tumours").rglob("*.parquet")) == before
 
 
+@pytest.mark.slow
 def test_changed_code_of_the_workload_is_refused(faulty: Ran, folder: Path) -> None:
     assert faulty.exit_code == 1
     source = folder / "faulty.py"
@@ -242,6 +243,7 @@ def test_status_counts_trials(healthy: Ran, folder: Path) -> None:
     assert (counts["planned"], counts["left"]) == (6, 0)
 
 
+@pytest.mark.slow
 def test_a_fault_of_one_trial_is_a_row_and_the_others_go_on(faulty: Ran, folder: Path) -> None:
     assert faulty.exit_code == 1, faulty.err
     trials = load_results(folder / "results" / "faulty").trials
