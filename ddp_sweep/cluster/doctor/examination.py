@@ -71,14 +71,13 @@ def examine(address: str | None, asked: Asked, say: Callable[[str], None]) -> Cl
         cpus = asked.largest_world_size * asked.cpus_per_worker
     with quiet_driver(), join(address, local_cpus=cpus), ExitStack() as stack:
         stack.enter_context(_sent_along())
-        listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        entries = [entry for entry in listed if entry["Alive"]]
+        here = ray.get_runtime_context().get_node_id()
+        entries = _living_nodes(first=here)
         say(f"looking at {len(entries)} node{'s' if len(entries) != 1 else ''}")
         probes = {entry["NodeID"]: _probe_on(entry["NodeID"]) for entry in entries}
         for probe in probes.values():
             stack.callback(ray.kill, probe)
         nodes = _look(entries, probes)
-        here = ray.get_runtime_context().get_node_id()
         folder = _try_folder(asked.folder, probes[here], say)
         exchanges = measure_exchanges(
             [node for node in nodes if node.silent_because is None],
@@ -97,6 +96,18 @@ def examine(address: str | None, asked: Asked, say: Callable[[str], None]) -> Cl
             largest_world_size=asked.largest_world_size,
             cpus_per_worker=asked.cpus_per_worker,
         )
+
+
+def _living_nodes(first: str) -> list[dict[str, Any]]:
+    """Ray's entries of the nodes, in an order that stays: this one, then by name."""
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sorted(
+        (entry for entry in listed if entry["Alive"]),
+        key=lambda entry: (
+            entry["NodeID"] != first,
+            *(entry["NodeManagerHostname"], entry["NodeManagerAddress"]),
+        ),
+    )
 
 
 @contextmanager
