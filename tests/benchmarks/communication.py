@@ -86,7 +86,7 @@ def logged_trial(rank: int, wanted: TrialRequest) -> tuple[RankReport | None, di
         kept.append(wrap_model(*arguments))
         return kept[-1]
 
-    with mock.patch("ddp_sweep.training.trial.wrap_model", keep):
+    with mock.patch("ddp_sweep.training.trial_parts.wrap_model", keep):
         report = run_trial(rank, _WORKLOAD, wanted)
     return report, dict(kept[0]._get_ddp_logging_data())
 

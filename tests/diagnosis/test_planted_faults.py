@@ -159,7 +159,7 @@ def test_a_slow_data_set_is_what_steps_wait_for(run: RunTrial, tmp_path: Path) -
         # What each rank slept for its share of the samples, and hardly any more.
         slept_s = each_s * batch / workers * STEPS
         waited_s = row["data_wait_fraction"] * row["train_time_s"]
-        assert slept_s <= waited_s <= 2 * slept_s
+        assert 0.99 * slept_s <= waited_s <= 2 * slept_s
 
 
 def test_losses_that_jump_are_told_apart_from_one_workers(run: RunTrial, tmp_path: Path) -> None:
