@@ -57,7 +57,7 @@ def traces_comparable(
     """
     passes = _divisions(len(source), per_worker_batch_size)
     own = unless_out_of_memory(
-        lambda: _is_same_update(model, step, source, passes, _TOLERANCE[precision])
+        model, lambda: _is_same_update(model, step, source, passes, _TOLERANCE[precision])
     )
     model.zero_grad()
     if ranks.smallest(float(own is not False)) == 0.0:

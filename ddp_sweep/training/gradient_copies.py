@@ -42,11 +42,14 @@ def squared_norm(flat: Tensor) -> float:
     return sum(float(part.double().square().sum()) for part in pieces(flat))
 
 
-def unless_out_of_memory(probe: Callable[[], _Found]) -> _Found | None:
-    """What a probe finds; None where there is not enough memory for it.
+def unless_out_of_memory(model: nn.Module, probe: Callable[[], _Found]) -> _Found | None:
+    """What a probe of a model finds; None where there is not enough memory for it.
 
-    The trial itself may fit: what only measuring it needs must not end it.
+    The trial itself may fit: what only measuring it needs must not end it. Where the passes of
+    all ranks meet in synchronized batch norm, it does: the others would wait for this rank.
     """
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        return probe()
     try:
         return probe()
     except (RuntimeError, MemoryError) as error:

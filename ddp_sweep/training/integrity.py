@@ -68,7 +68,7 @@ class GradientProbe:
         self._step_s = math.inf
         self._weight = torch.zeros(1, dtype=torch.float64, device=ranks.device)
         model.zero_grad()
-        self._own = unless_out_of_memory(lambda: self._own_gradients(step))
+        self._own = unless_out_of_memory(model, lambda: self._own_gradients(step))
         self._repeatable = not (compiled and drawn_since(self._random))
         model.zero_grad()
 

@@ -172,7 +172,9 @@ class _Sampler:
 def move_batch(batch: Any, device: torch.device) -> Any:  # noqa: ANN401 - any nesting
     """Bring every tensor of a batch (nested tuples, lists, dicts) to a device."""
     if isinstance(batch, Tensor):
-        return batch if batch.device == device else batch.to(device, non_blocking=True)
+        # The host must not read what a GPU is still sending.
+        non_blocking = device.type != "cpu"
+        return batch if batch.device == device else batch.to(device, non_blocking=non_blocking)
     if isinstance(batch, dict):
         return {key: move_batch(value, device) for key, value in batch.items()}
     if hasattr(batch, "to"):

@@ -190,7 +190,12 @@ def test_what_is_missing_is_not_waited_for_in_the_next_trial(logs: TrialLogs) ->
     log.printed(0, printed("later\n", end=200))
     log.begin("77aa", 1, world_size=1)
     log.printed(0, printed("next\n", end=205))
+    log.printed(0, printed("late\n", end=195))
+    log.printed(0, printed("then\n", end=210))
+    assert log.close()[0].positions == (210, 100)
     assert "| later" in logs.file("3f2a", 1).read_text()
+    assert "| late\n" in logs.file("77aa", 1).read_text()
+    assert "| then" in logs.file("77aa", 1).read_text()
     assert "| next" in logs.file("77aa", 1).read_text()
 
 

@@ -85,7 +85,9 @@ class TrialLog:
             pieces[0].begin <= self._positions[rank].get(stream, 0) or len(pieces) > most_early
         ):
             piece = pieces.pop(0)
-            self._positions[rank][stream] = piece.end
+            # A piece that others did not wait for comes from before where they ended.
+            known = self._positions[rank].get(stream, 0)
+            self._positions[rank][stream] = max(piece.end, known)
             append_text(self._file, lines_of(rank, piece))
         self._early[rank, stream] = pieces
 

@@ -18,6 +18,7 @@ from ddp_sweep.schema import Status
 from ddp_sweep.spec import DataSettings
 from ddp_sweep.training.batches import StepIndices
 from ddp_sweep.training.comparability import traces_comparable
+from ddp_sweep.training.gradient_copies import unless_out_of_memory
 from ddp_sweep.training.gradients import GradientStep
 from ddp_sweep.training.integrity import GradientProbe
 from ddp_sweep.training.loading import BatchSource
@@ -104,3 +105,13 @@ def test_no_float64_copy_of_a_large_parameter_is_made() -> None:
         gradient_step = GradientStep(model, step, list(model.parameters()), ALONE, weighted=False)
         assert probe.error(gradient_step) < 1e-6
     assert 0 < seen.values < size // 2
+
+
+def test_where_ranks_meet_in_batch_norm_none_goes_on_alone() -> None:
+    def scarce() -> None:
+        raise torch.OutOfMemoryError("planted")
+
+    alone, meeting = torch.nn.BatchNorm1d(4), torch.nn.SyncBatchNorm(4)
+    assert unless_out_of_memory(torch.nn.Sequential(alone), scarce) is None
+    with pytest.raises(torch.OutOfMemoryError):
+        unless_out_of_memory(torch.nn.Sequential(alone, meeting), scarce)
