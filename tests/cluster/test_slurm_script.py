@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,15 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(f"ended without saying {pattern}: {said}")
 
 
+def wait_for_a_trial_under_way(results: Path) -> None:
+    """Wait until one has been handed out: what had not begun when the signal came is not run."""
+    give_up_at = time.monotonic() + ENDING_S
+    while not list((results / "_attempts").glob("*.json")):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    time.sleep(1.0)
+
+
 def test_it_drains_before_the_time_limit_and_goes_on_when_it_is_queued_again(here: Path) -> None:
     gate = write_gated_sweep(here, world_sizes="[2]", batch_sizes="[32, 16, 64]")
     gate.touch()
@@ -114,6 +124,7 @@ def test_it_drains_before_the_time_limit_and_goes_on_when_it_is_queued_again(her
 
     with running(here, script) as first:
         read_until(first, r"^\[1 of 3\] .*succeeded")
+        wait_for_a_trial_under_way(here / "results" / "tumours")
         first.send_signal(signal.SIGUSR1)
         gate.unlink()
         said, _ = first.communicate()
