@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ddp_sweep.cluster.connection.presence import present_nodes
+from ddp_sweep.cluster.connection.presence import living_nodes, present_nodes
 
 __all__ = [
     "NO_GROWTH",
@@ -209,8 +209,7 @@ def _published(groups: Iterable[Any]) -> Iterator[NodeType]:
 
 
 def _head_node() -> str | None:
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    ids = [node["NodeID"] for node in listed if node["Alive"] and _HEAD in node["Resources"]]
+    ids = [node["NodeID"] for node in living_nodes() if _HEAD in node["Resources"]]
     return str(ids[0]) if ids else None
 
 

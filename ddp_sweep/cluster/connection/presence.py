@@ -8,10 +8,16 @@ from typing import Any
 
 import ray
 
-__all__ = ["lost_nodes", "present_nodes"]
+__all__ = ["living_nodes", "lost_nodes", "present_nodes"]
 
 _ANSWER_S = 2.0
 """For a node to accept a connection; one that is there does so in milliseconds."""
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """Ray's entries of the nodes that the cluster has not given up."""
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in listed if node["Alive"]]
 
 
 def present_nodes() -> list[dict[str, Any]]:
@@ -19,8 +25,7 @@ def present_nodes() -> list[dict[str, Any]]:
 
     Each is asked itself as well: the cluster gives a node up only after many seconds.
     """
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in listed if node["Alive"] and _answers(node)]
+    return list(filter(_answers, living_nodes()))
 
 
 def lost_nodes(node_ids: frozenset[str]) -> frozenset[str]:

@@ -28,6 +28,7 @@ from ddp_sweep.checkup import (
 from ddp_sweep.checkup.facts import clock_offset
 from ddp_sweep.cluster.connection.capacity import join
 from ddp_sweep.cluster.connection.environment import quiet_driver
+from ddp_sweep.cluster.connection.presence import living_nodes
 from ddp_sweep.cluster.doctor.exchanging import measure_exchanges
 from ddp_sweep.cluster.doctor.node_probe import SENT_ALONG, NodeProbe, installed_versions
 
@@ -72,7 +73,7 @@ def examine(address: str | None, asked: Asked, say: Callable[[str], None]) -> Cl
     with quiet_driver(), join(address, local_cpus=cpus), ExitStack() as stack:
         stack.enter_context(_sent_along())
         here = ray.get_runtime_context().get_node_id()
-        entries = _living_nodes(first=here)
+        entries = sorted(living_nodes(), key=_this_first)
         say(f"looking at {len(entries)} node{'s' if len(entries) != 1 else ''}")
         probes = {entry["NodeID"]: _probe_on(entry["NodeID"]) for entry in entries}
         for probe in probes.values():
@@ -98,16 +99,10 @@ def examine(address: str | None, asked: Asked, say: Callable[[str], None]) -> Cl
         )
 
 
-def _living_nodes(first: str) -> list[dict[str, Any]]:
-    """Ray's entries of the nodes, in an order that stays: this one, then by name."""
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return sorted(
-        (entry for entry in listed if entry["Alive"]),
-        key=lambda entry: (
-            entry["NodeID"] != first,
-            *(entry["NodeManagerHostname"], entry["NodeManagerAddress"]),
-        ),
-    )
+def _this_first(entry: Mapping[str, Any]) -> tuple[bool, str, str]:
+    """Key that puts nodes into an order that stays: this one, then by name."""
+    is_other = entry["NodeID"] != ray.get_runtime_context().get_node_id()
+    return is_other, entry["NodeManagerHostname"], entry["NodeManagerAddress"]
 
 
 @contextmanager
