@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "NEVER_NULL",
     "AttemptName",
     "Unusable",
     "directions",
     "first_line",
+    "lacking",
     "mark_final",
     "read_table",
     "sort_files",
@@ -29,7 +29,7 @@ __all__ = [
     "visible_files",
 ]
 
-NEVER_NULL = (
+_NEVER_NULL = (
     *("trial_id", "attempt", "status", "configuration_id"),
     *("world_size", "global_batch_size", "seed"),
 )
@@ -115,6 +115,11 @@ def sort_files(
     return list(usable.values()), unusable
 
 
+def lacking(table: pa.Table) -> list[str]:
+    """Columns that tell what a row is of and how it ended, and are null in one."""
+    return [name for name in _NEVER_NULL if name in table.column_names and table[name].null_count]
+
+
 def mark_final(trials: pd.DataFrame) -> pd.DataFrame:
     """Add ``final``: true for the highest attempt of each trial."""
     highest = trials.groupby("trial_id", dropna=False)["attempt"].transform("max")
@@ -156,9 +161,8 @@ def _read_file(file: Path, schema: pa.Schema, sweep: str | None) -> pa.Table:
         found = table.select(full.names).cast(full)
     except (pa.ArrowException, ValueError) as error:
         raise _UnusableError(f"its columns are of other types: {first_line(error)}") from error
-    lacking = [name for name in NEVER_NULL if name in schema.names and found[name].null_count]
-    if lacking:
-        raise _UnusableError(f"it has rows without {', '.join(lacking)}")
+    if missing := lacking(found):
+        raise _UnusableError(f"it has rows without {', '.join(missing)}")
     return found
 
 

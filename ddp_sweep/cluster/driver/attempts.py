@@ -17,17 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ddp_sweep.errors import RecordedError, ResultsWarning
+from ddp_sweep.errors import RecordedError, ResultsWarning, UnwritableError
 from ddp_sweep.live.record import Record, read_record
 from ddp_sweep.plan import Trial
 from ddp_sweep.reporter import AttemptResult, Reporter
 from ddp_sweep.results import ResultsFolder
 from ddp_sweep.results.lock import Holder
 from ddp_sweep.results.quarantine import quarantine_attempt
-from ddp_sweep.results.tables import NEVER_NULL, AttemptName, first_line
+from ddp_sweep.results.row_tables import table_of_rows
+from ddp_sweep.results.tables import AttemptName, first_line, lacking
 from ddp_sweep.results.whole_files import write_whole, writing
 from ddp_sweep.schema import TRIALS, Status
 
@@ -123,7 +123,7 @@ class Attempts:
                 continue
             try:
                 row = _read(file)
-            except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, UnwritableError) as error:
                 reason = f"it describes no attempt: {first_line(error)}"
                 sentence = quarantine_attempt(self._folder, file, reason)
                 warnings.warn(sentence, ResultsWarning, stacklevel=2)
@@ -138,11 +138,8 @@ def _read(file: Path) -> dict[str, Any]:
     named = AttemptName.of(file)
     if named != AttemptName(row["trial_id"], row["attempt"]):
         raise ValueError("its name is that of another attempt")
-    lacking = [name for name in NEVER_NULL if row.get(name) is None]
-    if lacking:
-        raise ValueError(f"it is without {', '.join(lacking)}")
-    known = pa.schema([TRIALS.field(name) for name in TRIALS.names if name in row])
-    pa.Table.from_pylist([row], schema=known)
+    if missing := lacking(table_of_rows([row], TRIALS)):
+        raise ValueError(f"it is without {', '.join(missing)}")
     return dict(row)
 
 
